@@ -1,0 +1,1 @@
+"""The front ends: the Gradio pages and the notebook widgets."""

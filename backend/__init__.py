@@ -1,0 +1,1 @@
+"""lorapool backend: queue, supervisor, instances, trainer, gateway and client."""
