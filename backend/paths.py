@@ -1,0 +1,46 @@
+"""The data folder, and the one place where a path that a user named becomes a real one.
+
+datasets/  models/  loras/  jobs/<task id>/  store/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.errors import PathOutsideDataFolder
+
+DATASETS, MODELS, LORAS, JOBS, STORE = "datasets", "models", "loras", "jobs", "store"
+
+
+def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> Path:
+    """The absolute path that `path` names, links resolved, proved to lie in `data_dir`.
+
+    A relative path starts at the data folder. The file need not exist. `field` is the form key or argument that
+    named it, for the message.
+
+    Raises:
+        PathOutsideDataFolder: it points elsewhere, directly, by `..`, or through a link.
+    """
+    text = str(path)
+    if "\0" in text:
+        raise PathOutsideDataFolder(text, field)
+    root = data_dir.resolve()
+    try:
+        resolved = (root / Path(text).expanduser()).resolve()
+    except (RuntimeError, OSError):
+        raise PathOutsideDataFolder(text, field) from None
+    if resolved != root and root not in resolved.parents:
+        raise PathOutsideDataFolder(text, field)
+    return resolved
+
+
+def create(data_dir: Path) -> None:
+    """Make the data folder and its parts; the store's is for this user alone."""
+    for name in (DATASETS, MODELS, LORAS, JOBS):
+        (data_dir / name).mkdir(parents=True, exist_ok=True)
+    (data_dir / STORE).mkdir(mode=0o700, exist_ok=True)
+
+
+def job_dir(data_dir: Path, task_id: str) -> Path:
+    """The folder of one task: its snapshot, its log, what it made."""
+    return data_dir / JOBS / task_id
