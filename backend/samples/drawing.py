@@ -28,7 +28,7 @@ def reduce(canvas: Image.Image) -> Image.Image:
 def shape_mask(
     scene: Scene, jitter: Point = (0.0, 0.0), stretch: float = 1.0, grow: float = 0.0
 ) -> Image.Image:
-    """The area of the scene's shape as an L image of the large canvas, its border moved out by `grow` pixels."""
+    """The scene's shape as an L image of the large canvas, its border moved out by `grow` pixels."""
     dx, dy = OFFSETS[scene.place]
     centre = ((SIZE / 2 + dx + jitter[0]) * SCALE, (SIZE / 2 + dy + jitter[1]) * SCALE)
     radius = RADII[scene.size] * stretch * SCALE

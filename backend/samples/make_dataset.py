@@ -43,3 +43,7 @@ def dataset_scenes(rng: random.Random) -> list[Scene]:
     rng.shuffle(colours)
     sizes = ["", "", "", "big", ""] * 6
     return [Scene(colour, shape, size) for colour, shape, size in zip(colours, shapes, sizes, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,8 @@
 """A real CLIP tokenizer with a vocabulary of a few hundred entries."""
 
 import json
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ MAX_LENGTH = 24
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 
+Pair = tuple[str, str]
+
 
 def words() -> list[str]:
     """Every word of the base captions, sorted; each becomes one token."""
@@ -20,24 +24,39 @@ def words() -> list[str]:
     return sorted({word for phrase in phrases for word in phrase.split()})
 
 
-def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Token ids and merges: printable ASCII inside and at the end of a word, then each word letter by letter.
-
-    The merges of a word join its first two letters, then that with the third and so on, so that byte-pair
-    encoding arrives at the whole word.
-    """
+def vocabulary() -> tuple[dict[str, int], list[Pair]]:
+    """Token ids and merges: printable ASCII inside and at a word's end, then each word letter by letter."""
     characters = [chr(code) for code in range(33, 127)]
-    tokens = dict.fromkeys(characters + [c + WORD_END for c in characters])
-    merges: dict[tuple[str, str], None] = {}
-    for word in words():
-        left = word[0]
-        for position, letter in enumerate(word[1:], start=2):
-            right = letter + WORD_END if position == len(word) else letter
-            merges[left, right] = None
-            left += right
-            tokens[left] = None
-    ids = {token: number for number, token in enumerate([*tokens, START, END])}
-    return ids, list(merges)
+    merges = _ordered_merges(words())
+    tokens = [*characters, *(c + WORD_END for c in characters), *map("".join, merges), START, END]
+    ids = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    return ids, merges
+
+
+def _ordered_merges(vocabulary_words: list[str]) -> list[Pair]:
+    """Merges that lead byte-pair encoding from the letters of each word, left to right, to the whole word.
+
+    Byte-pair encoding applies the earliest merge in the list first. So wherever a word holds several
+    mergeable pairs at once, the wanted one must stand before the others, which is a topological order.
+    Raises graphlib.CycleError for words that cannot live together.
+    """
+    stages = [stage for word in vocabulary_words for stage in _stages(word)]
+    order: TopologicalSorter[Pair] = TopologicalSorter({stage[0]: () for stage in stages})
+    wanted = {stage[0] for stage in stages}
+    for first, *others in stages:
+        for other in wanted.intersection(others) - {first}:
+            order.add(other, first)
+    return list(order.static_order())
+
+
+def _stages(word: str) -> list[list[Pair]]:
+    """The adjacent pairs of a word before each of its merges; the pair to be merged comes first."""
+    parts = [*word[:-1], word[-1] + WORD_END]
+    stages = []
+    while len(parts) > 1:
+        stages.append(list(pairwise(parts)))
+        parts = [parts[0] + parts[1], *parts[2:]]
+    return stages
 
 
 def build_tokenizer() -> Any:
@@ -55,7 +74,7 @@ def build_tokenizer() -> Any:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save with ``vocab.json`` and ``merges.txt``, which transformers 5 leaves out and other trainers read."""
+    """Save, also ``vocab.json`` and ``merges.txt``: transformers 5 leaves them out, other trainers read them."""
     tokenizer.save_pretrained(folder)
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
