@@ -15,8 +15,8 @@ DATASETS, MODELS, LORAS, JOBS, STORE = "datasets", "models", "loras", "jobs", "s
 def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> Path:
     """The absolute path that `path` names, links resolved, proved to lie in `data_dir`.
 
-    A relative path starts at the data folder. The file need not exist. `field` is the form key or argument that
-    named it, for the message.
+    A relative path starts at the data folder. The file need not exist. `field` is the form key or argument
+    that named it, for the message.
 
     Raises:
         PathOutsideDataFolder: it points elsewhere, directly, by `..`, or through a link.

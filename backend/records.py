@@ -1,12 +1,13 @@
 """What a running program says about itself: one JSON object a line on the descriptor in `PROGRESS_FD`.
 
-Any program may write these; the built-in trainer does. A consumer of kohya consoles makes the same records, so that
-whatever ran, the queue, the page and the command line see one shape.
+Any program may write these; the built-in trainer does. A consumer of kohya consoles makes the same records,
+so that whatever ran, the queue, the page and the command line see one shape.
 
     {"type": "phase",    "name": "caching latents"}
     {"type": "progress", "step": 12, "total": 300, "epoch": 1, "epochs": 5, "loss": 0.08, "lr": 0.001,
                          "seconds_per_step": 0.11, "eta": 31.7}
-    {"type": "file",     "kind": "sample", "path": "/data/…/x.png", "step": 100, "epoch": 2, "label": "a red circle"}
+    {"type": "file",     "kind": "sample", "path": "/data/…/x.png", "step": 100, "epoch": 2,
+                         "label": "a red circle"}
     {"type": "failed",   "reason": "loss is NaN since step 40"}
     {"type": "result",   "output": "/data/…/name.safetensors", "steps": 300}
 
