@@ -1,0 +1,68 @@
+"""An instance: one worker that runs tasks in a loop, and the states it may pass through.
+
+    starting ──▶ idle ⇄ busy ──▶ draining ──▶ gone
+        └──────────┴──────┴──────────────────────▲
+
+`starting` has a deadline; `idle`, `busy` and `draining` live as long as their lease; `gone` is final.
+Draining is neither capacity nor killable: it takes nothing new and ends when what it runs has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class InstanceState(StrEnum):
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    GONE = "gone"
+
+
+INSTANCE_TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
+    InstanceState.STARTING: frozenset({InstanceState.IDLE, InstanceState.DRAINING, InstanceState.GONE}),
+    InstanceState.IDLE: frozenset({InstanceState.BUSY, InstanceState.DRAINING, InstanceState.GONE}),
+    InstanceState.BUSY: frozenset({InstanceState.IDLE, InstanceState.DRAINING, InstanceState.GONE}),
+    InstanceState.DRAINING: frozenset({InstanceState.GONE}),
+    InstanceState.GONE: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A process on a host, named so that a reused pid is never taken for it.
+
+    `started_at` is the process's start time as the operating system gives it, in seconds since the epoch.
+    """
+
+    host: str
+    pid: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance as the store knows it. Times are seconds since the epoch, by the store's clock.
+
+    `slots` is how many query tasks it takes at once (a command task takes all of it); `tasks` what it has
+    been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given.
+    """
+
+    id: str
+    service: str
+    state: InstanceState
+    created_at: float
+    slots: int = 1
+    tasks: tuple[str, ...] = ()
+    ready_at: float | None = None
+    idle_since: float | None = None
+    place: Place | None = None
+    device: str = ""
+    loaded: tuple[str, ...] = ()
+    launcher: str = "local"
+    lease_left: float = 0.0
+    reason: str = ""
+    completed: int = 0
+    details: dict[str, str] = field(default_factory=dict)
