@@ -9,7 +9,7 @@ Draining is neither capacity nor killable: it takes nothing new and ends when wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -47,7 +47,8 @@ class Instance:
     """An instance as the store knows it. Times are seconds since the epoch, by the store's clock.
 
     `slots` is how many query tasks it takes at once (a command task takes all of it); `tasks` what it has
-    been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given.
+    been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given; `run_group`
+    the process group of what it runs, with the start time of that group's leader.
     """
 
     id: str
@@ -65,4 +66,5 @@ class Instance:
     lease_left: float = 0.0
     reason: str = ""
     completed: int = 0
-    details: dict[str, str] = field(default_factory=dict)
+    run_group: int = 0
+    run_started_at: float = 0.0

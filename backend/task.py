@@ -78,9 +78,10 @@ class Attempt:
 class Task:
     """A task as the store knows it. Times are seconds since the epoch, by the store's clock.
 
-    `id` is also the request id of the queue protocol; `index` its place in the input queue of `service`.
+    `index` is its place in the input queue of `service`; `request_id` what the queue protocol calls it.
     `argv` is set when the task was submitted as an argument list rather than as a shell command in `data`.
-    `cancel` says that somebody asked a running task to end, and how.
+    `cancel` says that somebody asked a running task to end, and how. `deliveries` counts the attempts that ended
+    without the task's having said how; `failure` is the reason that the program itself gave.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Task:
     kind: Kind
     state: TaskState
     created_at: float
+    request_id: str = ""
     priority: int = 0
     user: str = ""
     name: str = ""
@@ -98,11 +100,13 @@ class Task:
     environment: dict[str, str] = field(default_factory=dict)
     path: str = ""
     attempt: int = 0
+    deliveries: int = 0
     instance: str = ""
     assigned_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
     reason: str = ""
+    failure: str = ""
     exit_code: int | None = None
     cancel: Stop | None = None
     phase: str = ""

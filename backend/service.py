@@ -1,0 +1,230 @@
+"""The service description: EAS-shaped JSON or YAML-like JSON with comments, made typed.
+
+Keys may be dotted (`"rpc.worker_threads": 4`) or nested, in `metadata` or at the top. What has no meaning here is
+said in a warning, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from backend.errors import InvalidArgument
+
+_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,62}", re.IGNORECASE)
+
+
+class ServiceType(StrEnum):
+    """What is deployed: a queue with a pool, the same with a front end, or plain queues."""
+
+    SCALABLE_JOB = "ScalableJob"
+    SCALABLE_JOB_SERVICE = "ScalableJobService"
+    ASYNC = "Async"
+    QUEUE = "Queue"
+
+    @property
+    def runs_tasks(self) -> bool:
+        """Whether instances of ours work on its input queue."""
+        return self in (ServiceType.SCALABLE_JOB, ServiceType.SCALABLE_JOB_SERVICE)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Container(_Part):
+    """One container of the description; `image` is recorded, `command` or `script` is run."""
+
+    image: str = ""
+    command: str = ""
+    script: str = ""
+    port: int | None = None
+    env: tuple[dict[str, str], ...] = ()
+
+
+class QueueLimits(_Part):
+    """Limits of one of the two queues. `capacity` 0 means none."""
+
+    max_payload_size_kb: int = Field(default=8192, ge=1)
+    capacity: int = Field(default=0, ge=0)
+    auto_evict: bool = False
+
+
+class QueueSettings(_Part):
+    """`max_delivery`: how often a task is given out before it is a dead letter; `max_idle` 0 means no limit."""
+
+    max_delivery: int = Field(default=5, ge=1)
+    max_idle: float = Field(default=0, ge=0)
+    source: QueueLimits = QueueLimits()
+    sink: QueueLimits = QueueLimits(capacity=230_399)
+
+
+class FrontEnd(_Part):
+    """The front end that belongs to a `ScalableJobService`."""
+
+    image: str = ""
+    script: str = ""
+    port: int = 8001
+
+
+class Rpc(_Part):
+    """How queries are run on an instance. `keepalive` is the longest one may take, in milliseconds."""
+
+    worker_threads: int = Field(default=5, ge=1)
+    keepalive: int = Field(default=600_000, ge=1)
+    rate_limit: int = Field(default=0, ge=0)
+    max_queue_size: int = Field(default=64, ge=0)
+
+
+class Description(_Part):
+    """One service, typed. `raw` is what was written, for showing and for later updates."""
+
+    name: str
+    type: ServiceType
+    instance: int = Field(default=1, ge=0)
+    cpu: float | None = None
+    gpu: int = Field(default=0, ge=0)
+    memory: int | None = None
+    token: str = ""
+    containers: tuple[Container, ...] = ()
+    queue: QueueSettings = QueueSettings()
+    rpc: Rpc = Rpc()
+    front_end: FrontEnd | None = None
+    autoscaler: dict[str, Any] = Field(default_factory=dict)
+    write_log_to_queue: bool | None = None
+    raw: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                "a name starts with a letter and holds letters, digits, '_', '-' and '.', up to 63"
+            )
+        return name
+
+    @property
+    def sink(self) -> str:
+        """Name of the output queue."""
+        return f"{self.name}/sink"
+
+    def logs_to_queue(self, kind: str) -> bool:
+        """Whether the log of a task of this kind also goes to the output queue (EAS: commands yes, queries no)."""
+        return self.write_log_to_queue if self.write_log_to_queue is not None else kind == "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A description and what was said in it that means nothing here."""
+
+    description: Description
+    warnings: tuple[str, ...]
+
+
+_TOP = {
+    "metadata",
+    "containers",
+    "queue",
+    "front_end",
+    "autoscaler",
+    "scalable_job",
+    "token",
+    "rpc",
+    "storage",
+    "cloud",
+}
+_META = {"name", "type", "instance", "cpu", "gpu", "memory", "token", "rpc"}
+
+
+def parse(text: str | bytes | Mapping[str, Any]) -> Parsed:
+    """Read a description.
+
+    Raises:
+        InvalidArgument: it is not JSON (with the line), a key is missing, or a value is wrong (with the key).
+    """
+    raw = dict(text) if isinstance(text, Mapping) else _load(text)
+    tree = _nested(raw)
+    metadata = tree.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise InvalidArgument("metadata", "an object with `name` and `type` is expected")
+    fields: dict[str, Any] = {k: v for k, v in {**tree, **metadata}.items() if k in _META}
+    for part in ("containers", "queue", "front_end", "autoscaler", "rpc"):
+        value = tree.get(part, metadata.get(part))
+        if value is not None:
+            fields[part] = value
+    job = tree.get("scalable_job", metadata.get("scalable_job", {}))
+    fields["write_log_to_queue"] = job.get("enable_write_log_to_queue") if isinstance(job, dict) else None
+    for needed in ("name", "type"):
+        if needed not in fields:
+            raise InvalidArgument(f"metadata.{needed}", "is missing; nothing was deployed")
+    try:
+        description = Description(**fields, raw=raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidArgument(
+            where, f"{first['msg']} (it is {first['input']!r}); nothing was deployed"
+        ) from None
+    unknown = [key for key in tree if key not in _TOP | _META]
+    warnings = tuple(f"{key}: has no meaning here and is kept as it is" for key in unknown)
+    return Parsed(description, warnings)
+
+
+def _load(text: str | bytes) -> dict[str, Any]:
+    plain = text.decode() if isinstance(text, bytes) else text
+    cleaned = _without_comments(plain)
+    try:
+        value = json.loads(cleaned)
+    except json.JSONDecodeError as error:
+        raise InvalidArgument(
+            "description", f"line {error.lineno}, column {error.colno}: {error.msg}; nothing was deployed"
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidArgument("description", "an object is expected; nothing was deployed")
+    return value
+
+
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|//[^\n]*|,(?=(?:\s|#[^\n]*|//[^\n]*)*[}\]])')
+
+
+def _without_comments(text: str) -> str:
+    """JSON with `#` and `//` comments and trailing commas made plain, every line where it was."""
+    return _TOKEN.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
+
+
+def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys spelled out: `{"rpc.keepalive": 1}` becomes `{"rpc": {"keepalive": 1}}`."""
+    tree: dict[str, Any] = {}
+    for name, value in raw.items():
+        value = _nested(value) if isinstance(value, Mapping) else value
+        head, _, rest = name.partition(".")
+        if not rest:
+            old = tree.get(name)
+            tree[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+            continue
+        inner = _nested({rest: value})
+        old = tree.get(head)
+        tree[head] = {**old, **inner} if isinstance(old, dict) else inner
+    return tree
+
+
+DEFAULT_SERVICE = "kohya_job"
+
+
+def default_description(*, most: int, token: str = "") -> dict[str, Any]:
+    """The service that `lorapool up` deploys when it is given none: trainings, from zero to `most` instances.
+
+    Nobody need read its output queue, so that one evicts its oldest items instead of holding trainings up.
+    """
+    return {
+        "metadata": {"name": DEFAULT_SERVICE, "type": ServiceType.SCALABLE_JOB.value, "instance": 1},
+        "autoscaler": {"min": 1, "max": most},
+        "queue": {"max_delivery": 3, "sink": {"auto_evict": True, "capacity": 20_000}},
+        **({"token": token} if token else {}),
+    }

@@ -1,0 +1,161 @@
+"""Calls about instances: their life, their lease, what they hold; and which supervisor leads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from backend.instance import INSTANCE_TRANSITIONS, Instance, InstanceState, Place
+from backend.store.call import Argument, Call, command, script
+from backend.store.keys import key
+from backend.task import Stop, TaskState
+
+PAST_KEPT = 200
+
+
+def create(
+    instance: str, service: str, *, slots: int, launcher: str, device: str, created_at: float
+) -> list[Call[Any]]:
+    """Note an instance that is about to be started."""
+    return [
+        command(
+            "HSET",
+            key("instance", instance),
+            *("state", InstanceState.STARTING.value, "service", service, "slots", slots),
+            *("launcher", launcher, "device", device, "created_at", created_at),
+        ),
+        command("SADD", key("instances"), instance),
+    ]
+
+
+def enter(
+    instance: str, state: InstanceState, fields: Mapping[str, Argument] | None = None, *, reason: str = ""
+) -> Call[InstanceState | None]:
+    """Move an instance to `state` if its present one allows it. The state after this; None when it is unknown."""
+    origins = ",".join(s.value for s, after in INSTANCE_TRANSITIONS.items() if state in after)
+    pairs = [part for pair in (fields or {}).items() for part in pair]
+    call = script("instance_state", instance, origins, state.value, "reason", reason, *pairs)
+    return call.then(lambda answer: InstanceState(answer.decode()) if answer else None)
+
+
+def ready(instance: str, place: Place) -> Call[InstanceState | None]:
+    """The instance is up and takes tasks."""
+    where: dict[str, Argument] = {
+        "host": place.host,
+        "pid": place.pid,
+        "pid_started_at": repr(place.started_at),
+    }
+    return enter(instance, InstanceState.IDLE, {"ready_at": "@now", "idle_since": "@now", **where})
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What an instance hears when it renews its lease.
+
+    `tasks` maps each task it holds to how it is to end ('stop', 'save'), to None when it is to go on, or to 'lost'
+    when it is another's now.
+    """
+
+    state: InstanceState
+    tasks: dict[str, Stop | Literal["lost"] | None]
+
+
+def renew(instance: str, seconds: float) -> Call[Orders]:
+    """Say that the instance lives for another `seconds`, and hear what is wanted of it."""
+
+    def read(answer: list[bytes]) -> Orders:
+        words = [word.decode() for word in answer]
+        pairs = zip(words[1::2], words[2::2], strict=True)
+        return Orders(
+            InstanceState(words[0]), {task: cast(Stop, order) if order else None for task, order in pairs}
+        )
+
+    return script("lease", instance, int(seconds * 1000)).then(read)
+
+
+def gone(instance: str, reason: str, *, counted: bool, max_delivery: int) -> Call[dict[str, TaskState]]:
+    """The instance is no more; what it held goes back. The tasks concerned, with their states after this."""
+
+    def read(answer: list[bytes]) -> dict[str, TaskState]:
+        words = [word.decode() for word in answer]
+        return {task: TaskState(state) for task, state in zip(words[::2], words[1::2], strict=True) if state}
+
+    return script("gone", instance, reason, int(counted), max_delivery, PAST_KEPT).then(read)
+
+
+def ids() -> Call[list[str]]:
+    """Every instance that is not gone."""
+    return command("SMEMBERS", key("instances")).then(lambda answer: sorted(item.decode() for item in answer))
+
+
+def past(limit: int = 20) -> Call[list[str]]:
+    """Instances that are gone, newest first."""
+    return command("LRANGE", key("past"), 0, limit - 1).then(
+        lambda answer: [item.decode() for item in answer]
+    )
+
+
+def details(instance: str) -> list[Call[Any]]:
+    """The three reads that `assemble` makes an instance of."""
+    return [
+        command("HGETALL", key("instance", instance)),
+        command("SMEMBERS", key("held", instance)),
+        command("PTTL", key("lease", instance)),
+    ]
+
+
+def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
+    """An instance from the answers to `details`; None when it is unknown."""
+    fields, held, lease = answers
+    pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+    text = {name.decode(): value.decode() for name, value in pairs}
+    if "state" not in text:
+        return None
+    place = None
+    if text.get("pid"):
+        place = Place(text["host"], int(text["pid"]), float(text["pid_started_at"]))
+    return Instance(
+        id=instance,
+        service=text["service"],
+        state=InstanceState(text["state"]),
+        created_at=float(text["created_at"]),
+        slots=int(text.get("slots", 1)),
+        tasks=tuple(sorted(item.decode() for item in held)),
+        ready_at=_time(text.get("ready_at")),
+        idle_since=_time(text.get("idle_since")),
+        place=place,
+        device=text.get("device", ""),
+        loaded=tuple(json.loads(text.get("loaded") or "[]")),
+        launcher=text.get("launcher", "local"),
+        lease_left=max(0, lease) / 1000,
+        reason=text.get("reason", ""),
+        completed=int(text.get("completed") or 0),
+        run_group=int(text.get("run_group") or 0),
+        run_started_at=float(text.get("run_started_at") or 0.0),
+    )
+
+
+def note_run(instance: str, group: int, started_at: float) -> Call[Any]:
+    """Note the process group of what the instance runs, so that it can be ended should the instance die."""
+    return command("HSET", key("instance", instance), "run_group", group, "run_started_at", repr(started_at))
+
+
+def note_loaded(instance: str, loaded: Sequence[str]) -> Call[Any]:
+    """Note which models the instance holds warm."""
+    return command("HSET", key("instance", instance), "loaded", json.dumps(list(loaded)))
+
+
+def lead(supervisor: str, seconds: float) -> Call[bool]:
+    """Become, or stay, the supervisor that leads; False while another does."""
+    return script("leader", supervisor, int(seconds * 1000)).then(bool)
+
+
+def resign(supervisor: str) -> Call[Any]:
+    """Stop leading, so that another need not wait for the lease to end."""
+    return script("resign", supervisor)
+
+
+def _time(text: str | None) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,26 @@
+-- Move a waiting task to the queue of an instance that has room and a lease; answers why not otherwise.
+-- ARGV: task, instance, most tasks it may hold after this
+--@include base
+local id, instance, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local t = task_get(id, 'state', 'service')
+if t[1] ~= 'waiting' then return 'task ' .. (t[1] or 'missing') end
+local i = redis.call('HMGET', P.instance .. instance, 'state', 'service')
+if (i[1] ~= 'idle' and i[1] ~= 'busy') or i[2] ~= t[2] then return 'instance ' .. (i[1] or 'missing') end
+if redis.call('EXISTS', P.lease .. instance) == 0 then return 'lease over' end
+if redis.call('SCARD', P.held .. instance) >= most then return 'no room' end
+if redis.call('LREM', P.rq_queue .. t[2], 0, id) == 0 then return 'not queued' end
+local at = now()
+local queue = 'instance-' .. instance
+redis.call('HSET', P.task .. id, 'state', 'assigned', 'instance', instance, 'assigned_at', at, 'reason', '')
+redis.call('SADD', P.active .. t[2], id)
+redis.call('HDEL', P.plan .. t[2], id)
+redis.call('SADD', P.held .. instance, id)
+redis.call('HSET', P.instance .. instance, 'state', 'busy', 'idle_since', '')
+-- An earlier attempt's worker may have closed the job in RQ's books: it is open again.
+redis.call('HSET', P.rq_job .. id, 'origin', queue, 'status', 'queued', 'ended_at', '', 'worker_name', '')
+redis.call('PERSIST', P.rq_job .. id)
+redis.call('SADD', P.rq_queues, P.rq_queue .. queue)
+redis.call('RPUSH', P.rq_queue .. queue, id)
+publish('task', id, t[2])
+publish('instance', instance, t[2])
+return 'ok'

@@ -1,0 +1,29 @@
+-- An instance is no more: what it held goes back to its queue, RQ forgets its worker and queue.
+-- ARGV: instance, reason, counted (1|0), most deliveries, how many past instances are kept
+--@include base
+--@include give_back
+local instance, reason = ARGV[1], ARGV[2]
+local i = redis.call('HMGET', P.instance .. instance, 'state', 'service')
+if not i[1] or i[1] == 'gone' then return {} end
+local at = now()
+redis.call('HSET', P.instance .. instance, 'state', 'gone', 'reason', reason, 'ended_at', at)
+local back = {}
+for _, id in ipairs(redis.call('SMEMBERS', P.held .. instance)) do
+  local counted = ARGV[3]
+  if task_get(id, 'state')[1] == 'assigned' then counted = '0' end
+  back[#back + 1] = id
+  back[#back + 1] = give_back(id, reason, counted, ARGV[4], at) or ''
+end
+local queue = 'instance-' .. instance
+redis.call('DEL', P.held .. instance, P.lease .. instance, P.rq_queue .. queue, P.rq_queue .. queue .. ':intermediate',
+  'rq:wip:' .. queue, 'rq:workers:' .. queue, 'rq:worker:' .. instance)
+redis.call('SREM', P.rq_queues, P.rq_queue .. queue)
+redis.call('SREM', 'rq:workers', 'rq:worker:' .. instance)
+redis.call('SREM', P.instances, instance)
+redis.call('LPUSH', P.past, instance)
+for _, old in ipairs(redis.call('LRANGE', P.past, tonumber(ARGV[5]), -1)) do
+  redis.call('DEL', P.instance .. old)
+end
+redis.call('LTRIM', P.past, 0, tonumber(ARGV[5]) - 1)
+publish('instance', instance, i[2])
+return back

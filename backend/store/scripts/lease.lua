@@ -1,0 +1,14 @@
+-- An instance says that it lives, and hears what is wanted of it.
+-- ARGV: instance, milliseconds. Answers its state, then (task, cancel) for each task it holds.
+--@include base
+local instance = ARGV[1]
+local state = redis.call('HGET', P.instance .. instance, 'state')
+if not state or state == 'gone' then return { 'gone' } end
+redis.call('SET', P.lease .. instance, '1', 'PX', ARGV[2])
+local answer = { state }
+for _, id in ipairs(redis.call('SMEMBERS', P.held .. instance)) do
+  local t = task_get(id, 'instance', 'cancel')
+  answer[#answer + 1] = id
+  answer[#answer + 1] = t[1] == instance and (t[2] or '') or 'lost'
+end
+return answer

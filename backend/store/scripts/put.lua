@@ -1,0 +1,26 @@
+-- Store a task and queue it, once per request id.
+-- ARGV: service, id, request id, capacity, n, (field, value) * n, (field, value) * of the RQ job
+--@include base
+local service, id, request, capacity, n = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+if redis.call('EXISTS', P.service .. service) == 0 then return { 'missing' } end
+local known = redis.call('HGET', P.requests .. service, request)
+if known then
+  return { 'known', redis.call('HGET', P.task .. known, 'index'), known }
+end
+if redis.call('EXISTS', P.task .. id) == 1 then return { 'taken' } end
+local waiting = redis.call('LLEN', P.rq_queue .. service)
+if capacity > 0 and waiting >= capacity then return { 'full', waiting } end
+local at = now()
+local index = redis.call('HINCRBY', P.service .. service, 'last_index', 1)
+local task = { 'index', index, 'state', 'waiting', 'created_at', at, 'attempt', '0', 'deliveries', '0' }
+for i = 6, 5 + 2 * n do task[#task + 1] = ARGV[i] end
+redis.call('HSET', P.task .. id, unpack(task))
+local job = { 'origin', service, 'status', 'queued' }
+for i = 6 + 2 * n, #ARGV do job[#job + 1] = ARGV[i] end
+redis.call('HSET', P.rq_job .. id, unpack(job))
+redis.call('HSET', P.requests .. service, request, id)
+redis.call('ZADD', P.tasks .. service, index, id)
+redis.call('SADD', P.rq_queues, P.rq_queue .. service)
+redis.call('RPUSH', P.rq_queue .. service, id)
+publish('task', id, service)
+return { 'ok', index, id }

@@ -1,0 +1,71 @@
+"""Calls about deployed services: their descriptions and what is counted about them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import NotFound
+from backend.service import Description, parse
+from backend.store.call import Call, command
+from backend.store.keys import key
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A service as the store knows it. `token` is its own token; times are seconds since the epoch."""
+
+    description: Description
+    token: str
+    created_at: float
+    stopped: bool = False
+
+
+def save(
+    description: Description, *, token: str, created_at: float, stopped: bool = False
+) -> list[Call[Any]]:
+    """Deploy a service or replace its description; its queue and its tasks stay as they are."""
+    name = key("service", description.name)
+    return [
+        command(
+            "HSET",
+            name,
+            *("description", json.dumps(description.raw), "token", token, "stopped", int(stopped)),
+        ),
+        command("HSETNX", name, "created_at", created_at),
+        command("SADD", key("services"), description.name),
+        command(
+            "PUBLISH",
+            key("events"),
+            json.dumps({"kind": "service", "id": description.name, "service": description.name}),
+        ),
+    ]
+
+
+def names() -> Call[list[str]]:
+    """Every deployed service."""
+    return command("SMEMBERS", key("services")).then(lambda answer: sorted(item.decode() for item in answer))
+
+
+def get(name: str) -> Call[Deployed]:
+    """One service. Reading raises NotFound."""
+
+    def read(answer: Any) -> Deployed:
+        pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+        fields = {field.decode(): value.decode() for field, value in pairs}
+        if "description" not in fields:
+            raise NotFound(f"there is no service {name!r}")
+        return Deployed(
+            parse(json.loads(fields["description"])).description,
+            fields.get("token", ""),
+            float(fields.get("created_at") or 0),
+            fields.get("stopped") == "1",
+        )
+
+    return command("HGETALL", key("service", name)).then(read)
+
+
+def forget(name: str) -> list[Call[Any]]:
+    """Remove a service from the list; callers have ended its instances and cancelled its tasks before."""
+    return [command("SREM", key("services"), name), command("DEL", key("service", name))]

@@ -1,0 +1,407 @@
+"""Calls about tasks: put, claim, append, finish, give back, cancel, and reading them.
+
+The scripts hold the transitions together with the lists that must agree with them; which instance may speak for a
+task is fenced by the attempt number that its claim was given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+from backend import records
+from backend.errors import Conflict, InvalidArgument, NotFound, QueueFull, StaleAttempt
+from backend.records import FileWritten, Progress, Record
+from backend.store import rq_jobs
+from backend.store.call import Argument, Call, command, script
+from backend.store.keys import key
+from backend.task import Attempt, Kind, Stop, Task, TaskState
+
+LINES_KEPT = 200_000
+"""How many lines of a task's log, and points of its curve, the store keeps; the file in the job folder has all."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to be put; see `Task` for the fields. `id` also names the job folder: see `valid_id`."""
+
+    id: str
+    service: str
+    kind: Kind
+    request_id: str = ""
+    data: bytes = b""
+    argv: tuple[str, ...] | None = None
+    environment: Mapping[str, str] | None = None
+    path: str = ""
+    tags: Mapping[str, str] | None = None
+    priority: int = 0
+    user: str = ""
+    name: str = ""
+    details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Where a put went. `created` is False when the request id was known: the item of then is meant."""
+
+    index: int
+    id: str
+    created: bool
+
+
+def valid_id(task_id: str) -> bool:
+    """Whether a string may be a task's id."""
+    return _ID.fullmatch(task_id) is not None
+
+
+def put(task: NewTask, *, capacity: int = 0) -> Call[Put]:
+    """Store and queue a task, once per request id. `capacity` is the most that may wait (0: no limit).
+
+    Reading the answer raises NotFound (no such service), Conflict (the id is taken) or QueueFull.
+    """
+    if not valid_id(task.id):
+        raise InvalidArgument("id", "a task id is 1 to 100 letters, digits, '-' and '_'; nothing was queued")
+    fields: dict[str, Argument] = {
+        "service": task.service,
+        "kind": task.kind,
+        "request_id": task.request_id or task.id,
+        "data": task.data,
+        "argv": json.dumps(task.argv) if task.argv is not None else "",
+        "environment": json.dumps(dict(task.environment or {})),
+        "path": task.path,
+        "tags": json.dumps(dict(task.tags or {})),
+        "priority": task.priority,
+        "user": task.user,
+        "name": task.name,
+        "details": json.dumps(dict(task.details or {})),
+    }
+    job = rq_jobs.fields(task.id, f"{task.kind} {task.name or task.id} for {task.service}")
+    call = script(
+        "put",
+        task.service,
+        task.id,
+        task.request_id or task.id,
+        capacity,
+        len(fields),
+        *_flat(fields),
+        *_flat(job),
+    )
+    return call.then(lambda answer: _read_put(answer, task))
+
+
+def _read_put(answer: list[Any], task: NewTask) -> Put:
+    match answer[0]:
+        case b"ok" | b"known":
+            return Put(int(answer[1]), answer[2].decode(), answer[0] == b"ok")
+        case b"missing":
+            raise NotFound(f"there is no service {task.service!r}; nothing was queued")
+        case b"taken":
+            raise Conflict(f"the task id {task.id!r} is taken; nothing was queued")
+        case _:
+            raise QueueFull(
+                f"the queue of {task.service} is full ({int(answer[1])} tasks wait); this one was not queued. "
+                "Try again when some have run."
+            )
+
+
+def assign(task: str, instance: str, most: int) -> Call[str]:
+    """Move a waiting task to an instance that may hold up to `most` tasks: 'ok', or why not."""
+    return script("assign", task, instance, most).then(_text)
+
+
+def claim(task: str, instance: str) -> Call[int]:
+    """Start an attempt: its number, or 0 when the task is not (any more) this instance's to run."""
+    return script("claim", task, instance).then(int)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who speaks for a running task: the fencing token that goes with every word about it."""
+
+    task: str
+    attempt: int
+    instance: str
+
+    @property
+    def args(self) -> tuple[str, int, str]:
+        return (self.task, self.attempt, self.instance)
+
+
+def append(
+    holder: Holder, lines: Sequence[str], said: Iterable[tuple[str, str]], *, sink: str = ""
+) -> Call[int | None]:
+    """Add lines to the log and records to the task; `sink` names the output queue that gets the lines too.
+
+    `said` are pairs of a field (progress, file, phase, failure, output) and its text or JSON; see `spoken`.
+    The answer is the number of lines so far, or None when the sink is full and nothing was added. Reading it raises
+    StaleAttempt when the attempt is over.
+    """
+    pairs = [part for pair in said for part in pair]
+    call = script("append", *holder.args, sink, LINES_KEPT, len(lines), *lines, *pairs)
+    return call.then(_read_append)
+
+
+def _read_append(answer: list[Any]) -> int | None:
+    if answer[0] == b"stale":
+        raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
+    return int(answer[1]) if answer[0] == b"ok" else None
+
+
+def spoken(record: Record) -> tuple[str, str]:
+    """The field that a record goes into, and its text there."""
+    match record:
+        case Progress():
+            return "progress", records.encode(record)
+        case FileWritten():
+            return "file", records.encode(record)
+        case records.Phase(name):
+            return "phase", name
+        case records.Failed(reason):
+            return "failure", reason
+        case records.Result(output):
+            return "output", output
+
+
+def finish(
+    holder: Holder,
+    state: Literal[TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED],
+    reason: str,
+    *,
+    exit_code: int | None = None,
+    output: str = "",
+    sink: str = "",
+) -> Call[bool]:
+    """End the attempt and the task. False when the sink is full. Reading raises StaleAttempt when it is over."""
+    code = "" if exit_code is None else exit_code
+    return script("finish", *holder.args, state.value, reason, code, output, sink).then(_read_finish)
+
+
+def _read_finish(answer: bytes) -> bool:
+    if answer == b"stale":
+        raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
+    return answer == b"ok"
+
+
+def give_back(holder: Holder, reason: str, *, counted: bool, max_delivery: int) -> Call[TaskState]:
+    """Hand a running task back: to the head of its queue, or to the dead letters when its deliveries are used up."""
+
+    def read(answer: bytes) -> TaskState:
+        if answer == b"stale":
+            raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
+        return TaskState(answer.decode())
+
+    return script("give_back", *holder.args, reason, int(counted), max_delivery).then(read)
+
+
+def unclaimed(task: str, seconds: float) -> Call[str]:
+    """Take back a task that was assigned `seconds` ago and never begun; 'kept' when it is not so."""
+    return script("unclaimed", task, seconds).then(_text)
+
+
+def cancel(task: str, how: Stop = "stop", *, by: str = "") -> Call[TaskState]:
+    """Ask a task to end. The state after this; a running one ends a little later. Reading raises NotFound."""
+
+    def read(answer: bytes | None) -> TaskState:
+        if answer is None:
+            raise NotFound(f"there is no task {task!r}")
+        return TaskState(answer.decode())
+
+    return script("cancel", task, how, by).then(read)
+
+
+def get(task: str) -> Call[Task]:
+    """One task, whole. Reading raises NotFound."""
+
+    def read(answer: Any) -> Task:
+        if not answer:
+            raise NotFound(f"there is no task {task!r}")
+        return _task(task, _hash(answer))
+
+    return command("HGETALL", key("task", task)).then(read)
+
+
+def maybe(task: str) -> Call[Task | None]:
+    """One task, or None."""
+    return command("HGETALL", key("task", task)).then(
+        lambda answer: _task(task, _hash(answer)) if answer else None
+    )
+
+
+def by_request(service: str, request_id: str) -> Call[str | None]:
+    """The id of the task that a request id stands for."""
+    return command("HGET", key("requests", service), request_id).then(_maybe_text)
+
+
+def by_index(service: str, index: int) -> Call[str | None]:
+    """The id of the task at an index of the input queue."""
+    return command("ZRANGEBYSCORE", key("tasks", service), index, index).then(
+        lambda answer: answer[0].decode() if answer else None
+    )
+
+
+def waiting(service: str) -> Call[list[str]]:
+    """Ids of the waiting tasks, in the order of the RQ queue."""
+    return command("LRANGE", key("rq_queue", service), 0, -1).then(_texts)
+
+
+def waiting_count(service: str) -> Call[int]:
+    """How many tasks wait."""
+    return command("LLEN", key("rq_queue", service)).then(int)
+
+
+def active(service: str) -> Call[list[str]]:
+    """Ids of the tasks that are assigned or running."""
+    return command("SMEMBERS", key("active", service)).then(_texts)
+
+
+def newest(service: str, *, before: int | None = None, limit: int = 50) -> Call[list[str]]:
+    """Ids of a service's tasks, newest first, those with an index below `before`."""
+    top: Argument = "+inf" if before is None else f"({before}"
+    return command("ZREVRANGEBYSCORE", key("tasks", service), top, "-inf", "LIMIT", 0, limit).then(_texts)
+
+
+def dead(service: str) -> Call[list[str]]:
+    """Ids of the dead letters, newest first."""
+    return command("LRANGE", key("dead", service), 0, -1).then(_texts)
+
+
+Line: TypeAlias = tuple[int, str]
+
+
+def log(task: str, after: int = 0, *, limit: int = 1000) -> Call[list[Line]]:
+    """Lines of a task's log as (number, text), numbers from 1, those behind `after`."""
+    call = command("XRANGE", key("log", task), f"{after + 1}-0", "+", "COUNT", limit)
+    return call.then(lambda answer: [(_entry(e), e[1][1].decode("utf-8", "replace")) for e in answer])
+
+
+def last_lines(task: str, count: int) -> Call[list[Line]]:
+    """The last `count` lines of a task's log."""
+    call = command("XREVRANGE", key("log", task), "+", "-", "COUNT", count)
+    return call.then(
+        lambda answer: [(_entry(e), e[1][1].decode("utf-8", "replace")) for e in reversed(answer)]
+    )
+
+
+Point: TypeAlias = tuple[int, Progress]
+
+
+def scalars(task: str, after: int = 0, *, limit: int = 5000) -> Call[list[Point]]:
+    """Points of a task's curve as (number, progress), numbers from 1, those behind `after`."""
+
+    def read(answer: list[Any]) -> list[Point]:
+        points = ((_entry(e), records.decode(e[1][1])) for e in answer)
+        return [(number, point) for number, point in points if isinstance(point, Progress)]
+
+    return command("XRANGE", key("scalars", task), f"{after + 1}-0", "+", "COUNT", limit).then(read)
+
+
+def files(task: str, after: int = 0) -> Call[list[FileWritten]]:
+    """What a task has written so far, in order, without the first `after`."""
+
+    def read(answer: list[bytes]) -> list[FileWritten]:
+        found = (records.decode(item) for item in answer)
+        return [record for record in found if isinstance(record, FileWritten)]
+
+    return command("LRANGE", key("files", task), after, -1).then(read)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When a waiting task is expected to start. `position` 1 is next; the time is seconds since the epoch."""
+
+    position: int
+    expected_start: float | None
+
+
+def save_plan(service: str, plans: Mapping[str, Plan]) -> list[Call[Any]]:
+    """Replace what is expected of the waiting tasks."""
+    name = key("plan", service)
+    calls = [command("DEL", name)]
+    if plans:
+        flat = [
+            part
+            for task, plan in plans.items()
+            for part in (task, json.dumps([plan.position, plan.expected_start]))
+        ]
+        calls.append(command("HSET", name, *flat))
+    return calls
+
+
+def plan(service: str, task: str) -> Call[Plan | None]:
+    """What is expected of one waiting task."""
+    return command("HGET", key("plan", service), task).then(
+        lambda answer: Plan(*json.loads(answer)) if answer else None
+    )
+
+
+def _flat(fields: Mapping[str, Any]) -> list[Argument]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _entry(entry: Any) -> int:
+    return int(entry[0].split(b"-")[0])
+
+
+def _text(answer: bytes) -> str:
+    return answer.decode()
+
+
+def _maybe_text(answer: bytes | None) -> str | None:
+    return answer.decode() if answer is not None else None
+
+
+def _texts(answer: Iterable[bytes]) -> list[str]:
+    return [item.decode() for item in answer]
+
+
+def _hash(answer: Any) -> dict[str, bytes]:
+    pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+    return {name.decode(): value for name, value in pairs}
+
+
+def _task(task_id: str, fields: dict[str, bytes]) -> Task:
+    text = {name: value.decode("utf-8", "replace") for name, value in fields.items() if name != "data"}
+    progress = records.decode(text["progress"]) if text.get("progress") else None
+    argv = json.loads(text["argv"]) if text.get("argv") else None
+    return Task(
+        id=task_id,
+        service=text["service"],
+        index=int(text["index"]),
+        request_id=text.get("request_id", task_id),
+        kind=cast(Kind, text["kind"]),
+        state=TaskState(text["state"]),
+        created_at=float(text["created_at"]),
+        priority=int(text.get("priority") or 0),
+        user=text.get("user", ""),
+        name=text.get("name", ""),
+        tags=json.loads(text.get("tags") or "{}"),
+        data=fields.get("data", b""),
+        argv=tuple(argv) if argv is not None else None,
+        environment=json.loads(text.get("environment") or "{}"),
+        path=text.get("path", ""),
+        attempt=int(text.get("attempt") or 0),
+        deliveries=int(text.get("deliveries") or 0),
+        instance=text.get("instance", ""),
+        assigned_at=_time(text.get("assigned_at")),
+        started_at=_time(text.get("started_at")),
+        finished_at=_time(text.get("finished_at")),
+        reason=text.get("reason", ""),
+        failure=text.get("failure", ""),
+        exit_code=int(text["exit_code"]) if text.get("exit_code") else None,
+        cancel=cast(Stop, text["cancel"]) if text.get("cancel") else None,
+        phase=text.get("phase", ""),
+        progress=progress if isinstance(progress, Progress) else None,
+        output=text.get("output", ""),
+        attempts=tuple(Attempt(**attempt) for attempt in json.loads(text.get("attempts") or "[]")),
+        log_lines=int(text.get("log_lines") or 0),
+        details=json.loads(text.get("details") or "{}"),
+    )
+
+
+def _time(text: str | None) -> float | None:
+    return float(text) if text else None
