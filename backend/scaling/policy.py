@@ -1,0 +1,121 @@
+"""How many instances a service should have now, why, and which to start and stop. Pure: no clock, no process.
+
+`plan` is one pass: hand out what can be handed out, then decide about instances on what is left. The supervisor and
+the replay both call it on every event (put, finish, ready, gone, settings), and at `Decision.wake_at`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from backend.instance import InstanceState
+from backend.scaling import eas_rule, work_rule
+from backend.scaling.dispatch import pick
+from backend.scaling.memory import Memory
+from backend.scaling.snapshot import Assignment, InstanceView, Snapshot, after
+from backend.scaling.wish import ASSUMED_COLD_START, Wish
+
+__all__ = ["ASSUMED_COLD_START", "Decision", "Plan", "decide", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about instances. `current` counts starting, idle and busy ones, not draining ones.
+
+    `start`: how many to start; `cancel`: starting ones to give up; `stop`: idle ones to end; `drain`: busy ones that
+    take nothing more and end with their task. `why` and `why_not_more` are sentences for people.
+    `wake_at`: when the decision may change though nothing happens; None for never.
+    """
+
+    current: int
+    desired: int
+    start: int
+    cancel: tuple[str, ...]
+    stop: tuple[str, ...]
+    drain: tuple[str, ...]
+    why: str
+    why_not_more: str
+    wake_at: float | None
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.start or self.cancel or self.stop or self.drain)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The result of one pass. Keep `memory` for the next one."""
+
+    assignments: tuple[Assignment, ...]
+    decision: Decision
+    memory: Memory
+
+
+def plan(snapshot: Snapshot, memory: Memory) -> Plan:
+    """Dispatch, then scale on what is left waiting."""
+    memory = memory.observe(snapshot)
+    picks = pick(snapshot, memory.overtaken)
+    decision, memory = decide(after(snapshot, picks.assignments), replace(memory, overtaken=picks.overtaken))
+    return Plan(picks.assignments, decision, memory)
+
+
+def decide(snapshot: Snapshot, memory: Memory) -> tuple[Decision, Memory]:
+    """The scaling half of a pass, on a snapshot from which nothing more can be dispatched."""
+    rule = eas_rule.wish if snapshot.settings.strategies else work_rule.wish
+    wish, memory = rule(snapshot, memory)
+    return _carry_out(snapshot, _clamp(snapshot, wish)), memory
+
+
+def _clamp(snapshot: Snapshot, wish: Wish) -> Wish:
+    settings = snapshot.settings
+    if wish.desired < settings.min:
+        why = f"min is {settings.min}"
+        wish = replace(wish, desired=settings.min, why=why, why_not_more=wish.why_not_more or wish.why)
+    if wish.desired > settings.max:
+        wish = replace(wish, desired=settings.max, why_not_more=f"max is {settings.max}")
+    if snapshot.places is not None and wish.desired > snapshot.places:
+        more = f"there is room for {snapshot.places} on the hardware"
+        wish = replace(wish, desired=snapshot.places, why_not_more=more)
+    return wish
+
+
+def _carry_out(snapshot: Snapshot, wish: Wish) -> Decision:
+    """Scale-in order: starting instances, newest first; then idle ones, longest idle first; busy ones are let end.
+
+    A busy instance is drained only where there are more than `max` of them.
+    """
+    counted = snapshot.counted
+    surplus = max(0, len(counted) - wish.desired)
+    starting = sorted(
+        (i for i in counted if i.state is InstanceState.STARTING), key=lambda i: (-i.created_at, i.id)
+    )
+    cancel = starting[:surplus]
+    idle = sorted((i for i in counted if i.idle), key=_idle_since)
+    stop = idle[: surplus - len(cancel)]
+    left = len(counted) - len(cancel) - len(stop)
+    gone = {i.id for i in stop}
+    busy = [i for i in counted if i.ready and i.id not in gone]
+    drain = sorted(busy, key=_oldest_work)[: max(0, left - snapshot.settings.max)]
+    why = wish.why
+    if left - len(drain) > wish.desired:
+        why += f"; {left - len(drain) - wish.desired} more are busy and end when their work does"
+    return Decision(
+        current=len(counted),
+        desired=wish.desired,
+        start=max(0, wish.desired - len(counted)),
+        cancel=tuple(i.id for i in cancel),
+        stop=tuple(i.id for i in stop),
+        drain=tuple(i.id for i in drain),
+        why=why,
+        why_not_more=wish.why_not_more,
+        wake_at=wish.wake_at,
+    )
+
+
+def _idle_since(instance: InstanceView) -> tuple[float, str]:
+    since = instance.created_at if instance.idle_since is None else instance.idle_since
+    return since, instance.id
+
+
+def _oldest_work(instance: InstanceView) -> tuple[float, str]:
+    return min((run.started_at for run in instance.running), default=0.0), instance.id

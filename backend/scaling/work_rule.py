@@ -1,0 +1,132 @@
+"""Our own rule: instances for the work that waits, kept while arrivals come often enough to pay for it.
+
+Out: a waiting task asks for a boot unless an instance that exists or is starting reaches it soon: within a part of
+a cold start (`patience`). Boots under way are counted first. In: an idle instance is kept while the geometric mean of
+recent gaps between arrivals, the present silence included, is under a few cold starts (`keep`); each further spare
+only while they come `STEP` times as often again. The cold start is measured. One dial sets both.
+
+Keeping an idle instance as long as a boot costs is the classical ski-rental bound (Lu & Chen, arXiv 1112.0442); the
+rates of recent arrivals at several horizons say on which side of it the next gap probably lies.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from backend.instance import InstanceState
+from backend.scaling.fairness import eligible
+from backend.scaling.memory import Memory
+from backend.scaling.snapshot import Snapshot
+from backend.scaling.timeline import Timeline, boot_end, slots_of
+from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
+
+HORIZONS = (1, 2, 4, 8, 16)
+STEP = 4.0
+SHORTEST_COLD_START = 5.0
+"""Instances that boot in no time are still kept as if a boot took this long: models must be loaded again too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """`patience` and `keep` in cold starts."""
+
+    patience: float
+    keep: float
+
+
+def dial(comfort: float) -> Dial:
+    """The dial's two ends and its middle: 0 economy, 0.5 the default, 1 comfort."""
+    ends = (Dial(1.1, 1.0), Dial(0.6, 4.0), Dial(0.0, 16.0))
+    low, high = (ends[0], ends[1]) if comfort <= 0.5 else (ends[1], ends[2])
+    share = comfort * 2 if comfort <= 0.5 else comfort * 2 - 1
+    patience = low.patience + (high.patience - low.patience) * share
+    return Dial(patience, low.keep * (high.keep / low.keep) ** share)
+
+
+def wish(snapshot: Snapshot, memory: Memory) -> tuple[Wish, Memory]:
+    """The number of instances that the waiting work and the recent arrivals ask for."""
+    cold = ASSUMED_COLD_START if snapshot.cold_start is None else snapshot.cold_start
+    setting = dial(snapshot.settings.comfort)
+    need = _needed_boots(snapshot, memory, cold, setting.patience * cold)
+    if need.waiting:
+        return need.wish(len(snapshot.counted)), memory
+    return _keep_idle(snapshot, memory, setting.keep * max(cold, SHORTEST_COLD_START)), memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    waiting: int
+    reached: int
+    booting: int
+    starts: int
+    patience: float
+
+    def wish(self, current: int) -> Wish:
+        soon = f"{self.reached} will be reached within {self.patience:.3g} s"
+        booting = f"{self.booting} have an instance starting"
+        if not self.starts:
+            return Wish(current, f"of {plural(self.waiting, 'task')} waiting, {soon}, {booting}")
+        why = f"of {plural(self.waiting, 'task')} waiting, {self.starts} would not be reached soon enough"
+        return Wish(current + self.starts, why, f"{soon}, {booting}")
+
+
+def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: float) -> _Need:
+    waiting = eligible(snapshot, memory.overtaken) if snapshot.waiting else []
+    timeline = Timeline()
+    for instance in snapshot.instances:
+        if instance.ready:
+            timeline.add(slots_of(instance, snapshot.now))
+    starting = [i for i in snapshot.instances if i.state is InstanceState.STARTING]
+    boots = sorted((boot_end(i, snapshot, cold) for i in starting), reverse=True)
+    room = max(0, snapshot.settings.max - len(snapshot.counted))
+    reached = booting = starts = 0
+    for place, task in enumerate(waiting):
+        if timeline.earliest(task.kind) - snapshot.now <= patience:
+            reached += 1
+        elif boots:
+            booting += 1
+            timeline.add([boots.pop()] * snapshot.slots)
+        elif starts < room:
+            starts += 1
+            timeline.add([snapshot.now + cold] * snapshot.slots)
+        else:
+            starts += len(waiting) - place
+            break
+        timeline.take(task.kind, task.seconds)
+    return _Need(len(waiting), reached, booting, starts, patience)
+
+
+def _keep_idle(snapshot: Snapshot, memory: Memory, longest_gap: float) -> Wish:
+    """Nothing waits: how many of the instances without work are worth their keep."""
+    counted = snapshot.counted
+    busy = sum(bool(instance.running) for instance in counted)
+    spares = len(counted) - busy
+    keep, wake_at = 0, None
+    while keep < spares:
+        until = kept_until(memory.arrivals, longest_gap / STEP**keep)
+        if until <= snapshot.now:
+            break
+        keep, wake_at = keep + 1, until
+    why = f"nothing waits, {plural(busy, 'instance')} busy"
+    if not keep:
+        return Wish(busy, f"{why}; tasks come too seldom to keep an idle one")
+    more = "tasks come too seldom for more" if keep < spares else "no task needs more"
+    return Wish(busy + keep, f"{why}, {keep} kept idle because tasks come often", more, wake_at)
+
+
+def kept_until(arrivals: tuple[float, ...], longest_gap: float) -> float:
+    """Until when, with no further arrival, the mean gap stays under `longest_gap` seconds.
+
+    The mean is the geometric mean over the horizons 1, 2, 4, 8, 16 of the geometric mean of that many last gaps, the
+    present silence being the last one: recent gaps weigh more, and the silence most.
+    """
+    if not arrivals:
+        return -math.inf
+    gaps = [max(1.0, b - a) for a, b in pairwise(arrivals)]
+    logs = [math.log(gap) for gap in reversed(gaps)]
+    horizons = [h for h in HORIZONS if h <= len(logs) + 1]
+    weight = sum(1 / h for h in horizons)
+    rest = sum(sum(logs[: h - 1]) / h for h in horizons)
+    return arrivals[-1] + math.exp((len(horizons) * math.log(longest_gap) - rest) / weight)
