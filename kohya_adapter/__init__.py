@@ -1,1 +1,36 @@
-"""What kohya_ss and sd-scripts users expect: the form, its files, its commands."""
+"""What kohya_ss and sd-scripts users expect: the form, its files, its commands.
+
+fields      FIELDS, BY_KEY, BASIC, groups(), Field, Condition: the 287 fields of the LoRA tab as rows
+form        Form (immutable, typed), read, loads, dumps, load_json, save_json: Kohya's JSON
+command     command(form, …) -> Command: argv, configuration, prompts, environment; pure
+snapshot    snapshot(form, task_id=…, data_dir=…) -> Snapshot: what one submission writes and starts
+"""
+
+from kohya_adapter.command import Command, command, kohya_command
+from kohya_adapter.fields import BASIC, BY_KEY, FAMILIES, FIELDS, SECRETS, Condition, Field, Value, groups
+from kohya_adapter.form import Form, Loaded, dumps, load_json, loads, read, save_json
+from kohya_adapter.snapshot import Snapshot, snapshot
+
+__all__ = [
+    "BASIC",
+    "BY_KEY",
+    "FAMILIES",
+    "FIELDS",
+    "SECRETS",
+    "Command",
+    "Condition",
+    "Field",
+    "Form",
+    "Loaded",
+    "Snapshot",
+    "Value",
+    "command",
+    "dumps",
+    "groups",
+    "kohya_command",
+    "load_json",
+    "loads",
+    "read",
+    "save_json",
+    "snapshot",
+]
