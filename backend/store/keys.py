@@ -24,8 +24,26 @@ PREFIXES: dict[str, str] = {
     "lease": "lorapool:lease:",  # + instance: expires when it is not renewed
     "leader": "lorapool:leader",  # which supervisor leads; expires
     "journal": "lorapool:journal:",  # + service: stream of decisions
-    "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): see streams.py
+    "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings and last index
+    "queue_order": "lorapool:queue-order:",  # + queue: sorted set index -> delivery order
+    "queue_data": "lorapool:queue-data:",  # + queue: hash index -> bytes
+    "queue_tags": "lorapool:queue-tags:",  # + queue: hash index -> JSON tags
+    "queue_tag_index": "lorapool:queue-tag-index:",  # + queue: sorted set tag, value, order (lexical)
+    "queue_seen": "lorapool:queue-seen:",  # + queue: sorted set request id -> index
+    "queue_wanted": "lorapool:queue-wanted:",  # + queue: set of tags that somebody waits for
+    "queue_hosts": "lorapool:queue-hosts:",  # + queue: set of gateways that have consumers of it
+    "queue_consumers": "lorapool:queue-consumers:",  # + queue: hash consumer part -> JSON [group, consumer]
+    "queue_groups": "lorapool:queue-groups:",  # + queue: hash group -> last index when it was made
+    "queue_todo": "lorapool:queue-todo:",  # + group part: sorted set of what it has not been given
+    "queue_pending": "lorapool:queue-pending:",  # + group part: sorted set index -> delivered at
+    "queue_owner": "lorapool:queue-owner:",  # + group part: hash index -> consumer
+    "queue_tries": "lorapool:queue-tries:",  # + group part: hash index -> failed deliveries
+    "queue_held": "lorapool:queue-held:",  # + consumer part: set of indexes delivered to it
+    "queue_consumer": "lorapool:queue-consumer:",  # + consumer part: hash
+    "queue_events": "lorapool:queue-events",  # pub/sub channel: a queue's waiter has something to do
+    "gateway": "lorapool:gateway:",  # + gateway: expires when the process is gone
     "events": "lorapool:events",  # pub/sub channel: something changed
+    "control": "lorapool:control:",  # + instance: pub/sub channel that wakes one instance
     "rq_queues": "rq:queues",
     "rq_queue": "rq:queue:",  # + service, or + instance queue name
     "rq_job": "rq:job:",

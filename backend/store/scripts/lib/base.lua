@@ -9,6 +9,11 @@ local function publish(kind, id, service)
   redis.call('PUBLISH', P.events, cjson.encode({ kind = kind, id = id, service = service }))
 end
 
+-- Make an instance renew its lease now, and so hear what is wanted of it.
+local function wake(instance)
+  redis.call('PUBLISH', P.control .. instance, '')
+end
+
 local function task_get(id, ...)
   return redis.call('HMGET', P.task .. id, ...)
 end
