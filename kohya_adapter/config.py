@@ -62,7 +62,7 @@ def trainer_config(form: Form, known: Collection[str], *, sample_prompts: str = 
     return {
         key: True if key == "persistent_data_loader_workers" else value
         for key, value in sorted(config.items())
-        if key in known and key not in SECRETS and (key, value) not in _REFUSED
+        if key in known and key not in SECRETS and _REFUSED.get(key) != value
     }
 
 
@@ -74,7 +74,7 @@ def left_out(form: Form, known: Collection[str]) -> tuple[str, ...]:
     )
 
 
-_REFUSED = {("dynamo_backend", "no"), ("max_token_length", 75)}
+_REFUSED: Config = {"dynamo_backend": "no", "max_token_length": 75}
 """Values that kohya_ss writes although the command line of sd-scripts does not accept them; both mean "unset"."""
 
 

@@ -46,8 +46,8 @@ def resolve(data_dir: Path, field: Field, text: str) -> str:
 
 
 def is_hub_id(data_dir: Path, text: str) -> bool:
-    """Whether a model is named by `owner/name` and no such folder stands in the data folder."""
-    return _HUB_ID.fullmatch(text) is not None and not (data_dir / text).exists()
+    """Whether a model is named as `owner/name`, and `owner` is no folder of the data folder."""
+    return _HUB_ID.fullmatch(text) is not None and not (data_dir / text.partition("/")[0]).exists()
 
 
 def additional_parameters(form: Form, data_dir: Path) -> list[str]:
