@@ -44,7 +44,7 @@ def _ordered_merges(vocabulary_words: list[str]) -> list[Pair]:
     order: TopologicalSorter[Pair] = TopologicalSorter({stage[0]: () for stage in stages})
     wanted = {stage[0] for stage in stages}
     for first, *others in stages:
-        for other in wanted.intersection(others) - {first}:
+        for other in sorted(wanted.intersection(others) - {first}):
             order.add(other, first)
     return list(order.static_order())
 
@@ -74,7 +74,7 @@ def build_tokenizer() -> Any:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save, also ``vocab.json`` and ``merges.txt``: transformers 5 leaves them out, other trainers read them."""
+    """Save; also ``vocab.json`` and ``merges.txt``, which transformers 5 leaves out and others read."""
     tokenizer.save_pretrained(folder)
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
