@@ -1,0 +1,168 @@
+"""Everything about a run that can be known before it starts: files, folders, counts. Imports no torch.
+
+The trainer calls `prepare` before it loads anything; a form calls `check` for its preview.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from backend.errors import InvalidArgument
+from backend.training import allowed, dataset_config, items, model_folder, prompts
+from backend.training.arguments import TrainingArguments
+from backend.training.dataset import DatasetSpec, from_folders
+from backend.training.items import BucketCount, Item
+from backend.training.model_folder import ModelFacts
+from backend.training.order import count_batches
+from backend.training.plan import plan
+from backend.training.prompts import SamplePrompt
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run will do: pictures, showings per epoch, buckets, batches, steps; and what looks odd, in words."""
+
+    pictures: int
+    showings: int
+    reg_pictures: int
+    reg_showings: int
+    captioned: int
+    buckets: tuple[BucketCount, ...]
+    batches_per_epoch: int
+    steps_per_epoch: int
+    epochs: int
+    total_steps: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The parts of a checked run."""
+
+    specs: tuple[DatasetSpec, ...]
+    items: list[Item]
+    model: ModelFacts
+    prompts: tuple[SamplePrompt, ...]
+    report: Report
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The batch size of each dataset."""
+        return [spec.batch_size for spec in self.specs]
+
+
+def check(args: TrainingArguments) -> Report:
+    """What the run will do.
+
+    Raises:
+        InvalidArgument: something it needs is missing, broken, or does not fit together.
+        PathOutsideDataFolder: a file that it names by another file lies outside the data folder.
+    """
+    return prepare(args).report
+
+
+def prepare(args: TrainingArguments) -> Prepared:
+    """Look at every file that the run needs; raises as `check` does."""
+    model = model_folder.inspect(args.pretrained_model_name_or_path)
+    _check_model(args, model)
+    _check_files(args)
+    if args.dataset_config is not None:
+        specs, field = dataset_config.load(args), "dataset_config"
+    else:
+        specs, field = (from_folders(args),), "train_data_dir"
+    found = items.read(specs, field=field, data_dir=args.data_dir)
+    _check_buckets(found, model)
+    sample_prompts = prompts.read(args.sample_prompts) if args.sample_prompts else ()
+    return Prepared(specs, found, model, sample_prompts, _report(args, specs, found))
+
+
+def check_machine(args: TrainingArguments) -> None:
+    """What this machine lacks for the run.
+
+    Raises:
+        InvalidArgument: the optimizer needs a package that is not installed here.
+    """
+    kind = allowed.optimizer(args.optimizer_type)
+    if kind.package and importlib.util.find_spec(kind.package) is None:
+        plain = kind.name.removeprefix("Paged").removesuffix("8bit").removesuffix("32bit")
+        raise InvalidArgument(
+            "optimizer_type",
+            f"{kind.name} needs the package {kind.package}, which is not installed on this machine; "
+            f"choose {plain}, which learns the same and needs a little more memory",
+        )
+
+
+def _check_model(args: TrainingArguments, model: ModelFacts) -> None:
+    v_prediction = args.v_parameterization or model.prediction_type == "v_prediction"
+    if args.scale_v_pred_loss_like_noise_pred and not v_prediction:
+        raise InvalidArgument("scale_v_pred_loss_like_noise_pred", "needs a v-prediction model")
+    if args.v_pred_like_loss and v_prediction:
+        raise InvalidArgument("v_pred_like_loss", "is for models that predict noise; this one predicts v")
+    if args.max_timestep is not None and args.max_timestep > model.train_timesteps:
+        raise InvalidArgument("max_timestep", f"is over the {model.train_timesteps} timesteps of the model")
+
+
+def _check_files(args: TrainingArguments) -> None:
+    if args.network_weights is not None:
+        model_folder.check_safetensors(args.network_weights, "network_weights")
+    if args.vae is not None and not (args.vae / "config.json").is_file():
+        raise InvalidArgument(
+            "vae", f"{args.vae} is not a VAE folder in diffusers' layout (it has no config.json)"
+        )
+    if args.resume is not None and not (args.resume / "train_state.json").is_file():
+        raise InvalidArgument("resume", f"{args.resume} is not a state folder (it has no train_state.json)")
+    if args.sample_prompts is not None and not args.sample_prompts.is_file():
+        raise InvalidArgument("sample_prompts", f"the file {args.sample_prompts} does not exist")
+    if args.output_dir.exists() and not args.output_dir.is_dir():
+        raise InvalidArgument("output_dir", f"{args.output_dir} is a file, not a folder")
+
+
+def _check_buckets(found: list[Item], model: ModelFacts) -> None:
+    for bucket in items.bucket_counts(found):
+        if bucket.width % model.vae_factor or bucket.height % model.vae_factor:
+            raise InvalidArgument(
+                "resolution",
+                f"{bucket.width}×{bucket.height} is not divisible by {model.vae_factor}, as the VAE of this model needs",
+            )
+
+
+def _report(args: TrainingArguments, specs: tuple[DatasetSpec, ...], found: list[Item]) -> Report:
+    batches = count_batches(found, [spec.batch_size for spec in specs])
+    schedule = plan(args, batches)
+    train = [item for item in found if not item.subset.is_reg]
+    regs = [item for item in found if item.subset.is_reg]
+    return Report(
+        pictures=len(train),
+        showings=sum(item.copies for item in train),
+        reg_pictures=len(regs),
+        reg_showings=sum(item.copies for item in regs),
+        captioned=sum(item.picture.has_caption_file for item in train),
+        buckets=tuple(items.bucket_counts(found)),
+        batches_per_epoch=batches,
+        steps_per_epoch=schedule.steps_per_epoch,
+        epochs=schedule.epochs,
+        total_steps=schedule.total_steps,
+        warnings=tuple(_warnings(args, specs, train)),
+    )
+
+
+def _warnings(args: TrainingArguments, specs: tuple[DatasetSpec, ...], train: list[Item]) -> list[str]:
+    found: list[str] = []
+    missing = sum(not item.picture.has_caption_file for item in train)
+    if missing:
+        extension = train[0].subset.caption_extension
+        found.append(
+            f"{missing} of {len(train)} pictures have no {extension} caption; the folder's name is used"
+        )
+    for spec in specs:
+        rules = spec.buckets
+        if rules.enabled and rules.no_upscale:
+            found.append("bucket_no_upscale is on: min_bucket_reso and max_bucket_reso have no effect")
+        elif rules.enabled and rules.low > min(rules.resolution):
+            found.append(
+                f"min_bucket_reso {rules.low} is over the resolution {min(rules.resolution)}, which is used"
+            )
+    if args.seed is None:
+        found.append("no seed is given: one is drawn and written into the log and the file")
+    return list(dict.fromkeys(found))

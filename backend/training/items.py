@@ -1,0 +1,106 @@
+"""From pictures to training items: buckets assigned, repeats counted, regularisation pictures evened out. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import InvalidArgument
+from backend.training import buckets
+from backend.training.buckets import Placement, Size, TooNarrow
+from backend.training.dataset import DatasetSpec, Subset
+from backend.training.pictures import Picture, read_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture in one dataset: where it goes, and how many times an epoch shows it."""
+
+    picture: Picture
+    subset: Subset
+    dataset: int
+    placement: Placement
+    copies: int
+
+
+def read(specs: tuple[DatasetSpec, ...], *, field: str, data_dir: Path | None) -> list[Item]:
+    """All items of all datasets, in a fixed order.
+
+    Raises:
+        InvalidArgument: a folder, picture or caption is not usable; the message names it.
+    """
+    items: list[Item] = []
+    for index, spec in enumerate(specs):
+        pairs = [
+            (subset, picture)
+            for subset in spec.subsets
+            for picture in read_folder(
+                subset,
+                field="reg_data_dir" if subset.is_reg and field == "train_data_dir" else field,
+                data_dir=data_dir,
+            )
+        ]
+        if all(subset.is_reg for subset, _ in pairs):
+            raise InvalidArgument(field, "has only regularisation pictures; add pictures to train on")
+        predefined = buckets.resolutions(spec.buckets)
+        copies = _copies(pairs)
+        items += [
+            Item(picture, subset, index, _place(picture, spec, predefined), count)
+            for (subset, picture), count in zip(pairs, copies, strict=True)
+            if count
+        ]
+    return items
+
+
+def _place(picture: Picture, spec: DatasetSpec, predefined: list[Size]) -> Placement:
+    try:
+        return buckets.place(picture.size, spec.buckets, predefined)
+    except TooNarrow:
+        width, height = picture.size
+        raise InvalidArgument(
+            "bucket_no_upscale",
+            f"the picture {picture.path} ({width}×{height}) has a side below one bucket step "
+            f"({spec.buckets.step}) at this resolution; lower bucket_reso_steps, raise resolution, "
+            "or turn bucket_no_upscale off",
+        ) from None
+
+
+def _copies(pairs: list[tuple[Subset, Picture]]) -> list[int]:
+    """How often each picture is shown in an epoch; regularisation pictures up to as many as there are others."""
+    wanted = sum(subset.repeats for subset, _ in pairs if not subset.is_reg)
+    regs = [index for index, (subset, _) in enumerate(pairs) if subset.is_reg]
+    copies = [0 if subset.is_reg else subset.repeats for subset, _ in pairs]
+    shown, first = 0, True
+    while regs and shown < wanted:
+        for index in regs:
+            if shown >= wanted:
+                break
+            more = pairs[index][0].repeats if first else 1
+            copies[index] += more
+            shown += more
+        first = False
+    return copies
+
+
+@dataclass(frozen=True, slots=True)
+class BucketCount:
+    """How many showings per epoch a bucket has."""
+
+    width: int
+    height: int
+    count: int
+
+
+def bucket_counts(items: list[Item]) -> list[BucketCount]:
+    """The buckets in use, sorted by size."""
+    counts: Counter[Size] = Counter()
+    for item in items:
+        counts[item.placement.bucket] += item.copies
+    return [BucketCount(*bucket, count) for bucket, count in sorted(counts.items())]
+
+
+def mean_ratio_error(items: list[Item]) -> float:
+    """The mean aspect-ratio error over all items."""
+    errors = [buckets.ratio_error(item.picture.size, item.placement) for item in items]
+    return sum(errors) / len(errors)
