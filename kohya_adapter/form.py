@@ -97,20 +97,31 @@ def read(raw: Mapping[str, object]) -> Loaded:
     """The form of a Kohya JSON object of any age.
 
     Absent keys, nulls and empty numbers have the default, whatever was in a form before (Kohya keeps what was there,
-    so that the same file means different things). Keys that no field has are left out with a warning.
+    so that the same file means different things). Keys that no field has are left out, with a warning where they ask
+    for something.
 
     Raises:
         InvalidArgument: a value cannot be read as its field's type.
+        InvalidInput: not one key is a setting of the form.
     """
-    known: dict[str, object] = {}
-    warnings = []
-    for key, value in migrated(raw).items():
-        field = BY_KEY.get(key)
-        if field is None:
-            warnings.append(f"{key} is not a setting of this form; it was left out{_did_you_mean(key)}")
-        elif value is not None and not (value == "" and field.type != "str"):
-            known[key] = value
-    return Loaded(Form(known), tuple(warnings))
+    values = migrated(raw)
+    unknown = [key for key in values if key not in BY_KEY]
+    if unknown and len(unknown) == len(values):
+        raise InvalidInput("None of its keys is a Kohya training setting. The form was left as it is.")
+    warnings = tuple(
+        f"{key} is not a setting of this form; it was left out{_did_you_mean(key)}"
+        for key in unknown
+        if values[key] not in (None, "", 0, [])
+    )
+    given = {field.key: _as_given(field, values[field.key]) for field in FIELDS if field.key in values}
+    return Loaded(Form({key: value for key, value in given.items() if value is not None}), warnings)
+
+
+def _as_given(field: Field, value: object) -> object:
+    """None where the default is meant; old files also switch a number off with false."""
+    if field.type in ("int", "float"):
+        return None if value == "" else 0 if value is False else value
+    return value
 
 
 def loads(text: str) -> Loaded:
