@@ -33,7 +33,8 @@ PREFIXES: dict[str, str] = {
     "queue_wanted": "lorapool:queue-wanted:",  # + queue: set of tags that somebody waits for
     "queue_hosts": "lorapool:queue-hosts:",  # + queue: set of gateways that have consumers of it
     "queue_consumers": "lorapool:queue-consumers:",  # + queue: hash consumer part -> JSON [group, consumer]
-    "queue_groups": "lorapool:queue-groups:",  # + queue: hash group -> last index when it was made
+    "queue_groups": "lorapool:queue-groups:",  # + queue: set of consumer groups
+    "queue_group": "lorapool:queue-group:",  # + group part: when it was last used
     "queue_todo": "lorapool:queue-todo:",  # + group part: sorted set of what it has not been given
     "queue_pending": "lorapool:queue-pending:",  # + group part: sorted set index -> delivered at
     "queue_owner": "lorapool:queue-owner:",  # + group part: hash index -> consumer

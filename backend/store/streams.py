@@ -13,7 +13,7 @@ that mark away and publishes once on the channel `queue_events`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,3 +92,89 @@ def _read_put(queue: str, size: int, answer: list[Any]) -> Put:
         case "ended":
             raise Conflict(f"queue {queue} was ended and takes no more items. Nothing was stored.")
     return Put(number, known=outcome == "known")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item as a reader gets it."""
+
+    index: int
+    tags: dict[str, str]
+    data: bytes
+
+
+def read_items(answer: list[Any]) -> list[Item]:
+    """Items from a script's flat (index, tags, data) *."""
+    triples = zip(answer[0::3], answer[1::3], answer[2::3], strict=True)
+    return [Item(int(index), json.loads(tags), data) for index, tags, data in triples]
+
+
+def wanted_pair(tags: Mapping[str, str]) -> str:
+    """What a waiter with this tag filter is woken by: its most telling tag, or every put."""
+    if not tags:
+        return ""
+    name = "requestId" if "requestId" in tags else min(tags)
+    return f"{name}\0{tags[name]}"
+
+
+def get(
+    queue: str,
+    tags: Mapping[str, str],
+    *,
+    first: int = 0,
+    length: int = 1,
+    all_or_none: bool = False,
+    take: bool = False,
+    max_bytes: int = 32 << 20,
+) -> Call[list[Item]]:
+    """Read up to `length` items from index `first` on, in delivery order; `first` = -1 reads only the newest.
+
+    With `all_or_none`, fewer than `length` answer nothing, and the next fitting put is announced. `take`
+    removes what was read, for every group.
+    """
+    return script(
+        *("queue_get", queue, first, length, int(all_or_none), int(take), max_bytes),
+        *(wanted_pair(tags), encode_tags(tags)),
+    ).then(read_items)
+
+
+def delete(queue: str, indexes: Sequence[int]) -> Call[int]:
+    """Remove items for every group, delivered or not; answers how many were there."""
+    return script("queue_delete", queue, *indexes).then(int)
+
+
+def truncate(queue: str, index: int, *, most: int = 1000) -> Call[int]:
+    """Remove up to `most` of the items below `index`; call again while it answers `most`."""
+    return script("queue_truncate", queue, index, most).then(int)
+
+
+def count(queue: str, tags: Mapping[str, str], *, priority: int | None = None) -> Call[int]:
+    """How many items with these tags, of this priority (0 or 1) or of any."""
+    level = "" if priority is None else int(priority > 0)
+    return script("queue_count", queue, level, encode_tags(tags)).then(int)
+
+
+def end(queue: str, *, ended: bool = True) -> Call[None]:
+    """Take no more items (or take them again); what is there is still delivered."""
+    return script("queue_end", queue, int(ended)).then(lambda _: None)
+
+
+def drop(queue: str) -> Call[None]:
+    """Remove the queue with its settings, items and groups."""
+    return script("queue_drop", queue).then(lambda _: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where an item stands: with a consumer (`group.name`), or with `ahead` items before it."""
+
+    pending: bool
+    consumer: str
+    ahead: int
+
+
+def search(queue: str, group: str, index: int) -> Call[Found | None]:
+    """Where item `index` stands, as `group` sees it; None when the queue does not hold it."""
+    return script("queue_search", queue, group, index).then(
+        lambda answer: Found(bool(answer[0]), answer[1].decode(), int(answer[2])) if answer else None
+    )

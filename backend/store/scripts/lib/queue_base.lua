@@ -70,9 +70,8 @@ local function queue_wake_consumer(queue, group, consumer)
   end
 end
 
--- List of (group, index after which its items wait for it).
 local function queue_groups(queue)
-  return redis.call('HGETALL', P.queue_groups .. queue)
+  return redis.call('SMEMBERS', P.queue_groups .. queue)
 end
 
 -- An item is no longer with the consumer it was delivered to.
@@ -100,12 +99,11 @@ local function queue_remove(queue, index)
   redis.call('ZREM', P.queue_order .. queue, index)
   redis.call('HDEL', P.queue_tags .. queue, index)
   redis.call('HDEL', P.queue_data .. queue, index)
-  local groups = queue_groups(queue)
-  for i = 1, #groups, 2 do
-    local part = queue_part(queue, groups[i])
+  for _, group in ipairs(queue_groups(queue)) do
+    local part = queue_part(queue, group)
     redis.call('ZREM', P.queue_todo .. part, index)
     redis.call('HDEL', P.queue_tries .. part, index)
-    queue_unpend(queue, groups[i], index)
+    queue_unpend(queue, group, index)
   end
   return true
 end

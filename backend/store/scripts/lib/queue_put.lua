@@ -36,9 +36,8 @@ local function queue_put(queue, request_id, tags_json, data, priority, at)
       redis.call('ZADD', P.queue_tag_index .. queue, 0, queue_tag_member(key, value, score))
     end
   end
-  local groups = queue_groups(queue)
-  for i = 1, #groups, 2 do
-    redis.call('ZADD', P.queue_todo .. queue_part(queue, groups[i]), queue_number(score), name)
+  for _, group in ipairs(queue_groups(queue)) do
+    redis.call('ZADD', P.queue_todo .. queue_part(queue, group), queue_number(score), name)
   end
   if request_id ~= '' then
     redis.call('ZADD', seen, name, once)

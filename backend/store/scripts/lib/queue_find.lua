@@ -1,0 +1,86 @@
+--@include queue_groups
+-- Finding items by tags without walking the queue: through the tag index, or the group's own list if shorter.
+
+local QUEUE_CHUNK = 128
+
+-- The wanted pair that the fewest items have: (range start, range end, how many), or nil without indexed tags.
+local function queue_narrowest(queue, wanted)
+  local best
+  for key, value in pairs(wanted) do
+    if queue_indexed(key) then
+      local from, to = '[' .. queue_pair(key, value) .. '\0', '(' .. queue_pair(key, value) .. '\1'
+      local n = redis.call('ZLEXCOUNT', P.queue_tag_index .. queue, from, to)
+      if not best or n < best[3] then best = { from, to, n } end
+    end
+  end
+  return best
+end
+
+-- Visit indexes of the tag index in delivery order until `visit` answers true.
+local function queue_each_tagged(queue, range, visit)
+  local from = range[1]
+  repeat
+    local members = redis.call('ZRANGEBYLEX', P.queue_tag_index .. queue, from, range[2], 'LIMIT', 0, QUEUE_CHUNK)
+    for _, member in ipairs(members) do
+      if visit(queue_number(tonumber(string.sub(member, -16)))) then return end
+    end
+    if #members > 0 then from = '(' .. members[#members] end
+  until #members < QUEUE_CHUNK
+end
+
+-- Visit the members of a sorted set in delivery order, indexes from `first` on, until `visit` answers true.
+local function queue_each(list, first, visit)
+  local ranges = { { queue_number(first - QUEUE_HIGH), '(0' }, { queue_number(first), '+inf' } }
+  for _, range in ipairs(ranges) do
+    local from = range[1]
+    repeat
+      local found = redis.call('ZRANGEBYSCORE', list, from, range[2], 'WITHSCORES', 'LIMIT', 0, QUEUE_CHUNK)
+      for i = 1, #found, 2 do
+        if visit(found[i]) then return end
+      end
+      if #found > 0 then from = '(' .. found[#found] end
+    until #found < 2 * QUEUE_CHUNK
+  end
+end
+
+-- Visit (index, tags JSON) of what is in `list`, from index `first` on, with all of `wanted`.
+local function queue_find(queue, list, first, wanted, visit)
+  local function check(index)
+    local json = redis.call('HGET', P.queue_tags .. queue, index)
+    if not json then return false end
+    if next(wanted) and not queue_matches(cjson.decode(json), wanted) then return false end
+    return visit(index, json)
+  end
+  local range = queue_narrowest(queue, wanted)
+  if range and range[3] < redis.call('ZCARD', list) then
+    queue_each_tagged(queue, range, function(index)
+      if tonumber(index) < first or not redis.call('ZSCORE', list, index) then return false end
+      return check(index)
+    end)
+  else
+    queue_each(list, first, check)
+  end
+end
+
+-- Visit the newest item with all of `wanted`. Within a class, delivery order is index order.
+local function queue_newest(queue, wanted, visit)
+  local order, newest, newest_tags = P.queue_order .. queue, -1, nil
+  if next(wanted) then
+    queue_find(queue, order, 0, wanted, function(index, json)
+      if tonumber(index) > newest then newest, newest_tags = tonumber(index), json end
+      return false
+    end)
+  else
+    for _, range in ipairs({ { '+inf', 0 }, { '(0', '-inf' } }) do
+      local last = redis.call('ZREVRANGEBYSCORE', order, range[1], range[2], 'LIMIT', 0, 1)[1]
+      newest = math.max(newest, tonumber(last or '-1'))
+    end
+    newest_tags = redis.call('HGET', P.queue_tags .. queue, queue_number(newest))
+  end
+  if newest_tags then visit(queue_number(newest), newest_tags) end
+end
+
+-- Put down that somebody waits for items with these tags.
+local function queue_want(queue, pair)
+  redis.call('SADD', P.queue_wanted .. queue, pair)
+end

@@ -1,0 +1,126 @@
+--@include queue_put
+-- Consumer groups: giving back, consuming, and noticing who is gone.
+
+local QUEUE_DEAD_KEPT = 10000
+local QUEUE_GROUP_KEPT = 7 * 86400 -- seconds a group without consumers keeps its position
+local QUEUE_CONSUMER_KEPT = 3600 -- seconds a consumer that left stays in the list
+
+local function queue_now()
+  local t = redis.call('TIME')
+  return string.format('%d.%06d', t[1], t[2])
+end
+
+-- This group is done with an item: it disappears unless another group still needs it.
+local function queue_consume(queue, group, index)
+  local part = queue_part(queue, group)
+  queue_unpend(queue, group, index)
+  redis.call('ZREM', P.queue_todo .. part, index)
+  redis.call('HDEL', P.queue_tries .. part, index)
+  if not redis.call('ZSCORE', P.queue_order .. queue, index) then return false end
+  for _, name in ipairs(queue_groups(queue)) do
+    if name ~= group then
+      local other = queue_part(queue, name)
+      if redis.call('ZSCORE', P.queue_todo .. other, index) or redis.call('ZSCORE', P.queue_pending .. other, index) then
+        return true
+      end
+    end
+  end
+  return queue_remove(queue, index)
+end
+
+-- Keep a copy of an item that was given up, in the queue `<service>/dead`.
+local function queue_bury(queue, group, index, tries, code, reason, at)
+  local tags = cjson.decode(redis.call('HGET', P.queue_tags .. queue, index) or '{}')
+  tags['dead.queue'], tags['dead.group'], tags['dead.index'] = queue, group, index
+  tags['dead.deliveries'], tags['dead.code'], tags['dead.reason'] = queue_number(tries), code, reason
+  local dead = string.gsub(queue, '/sink$', '') .. '/dead'
+  redis.call('HSET', P.queue .. dead, 'capacity', QUEUE_DEAD_KEPT, 'auto_evict', '1')
+  queue_put(dead, '', cjson.encode(tags), redis.call('HGET', P.queue_data .. queue, index) or '', 0, at)
+end
+
+-- A delivered item goes back to where it stood in the group, or, its deliveries used up, to the dead letters.
+local function queue_return(queue, group, index, counted, code, reason, at)
+  if not queue_unpend(queue, group, index) then return 'not pending' end
+  local part = queue_part(queue, group)
+  local score = redis.call('ZSCORE', P.queue_order .. queue, index)
+  if not score then return 'gone' end
+  if counted then
+    local tries = redis.call('HINCRBY', P.queue_tries .. part, index, 1)
+    local most = tonumber(redis.call('HGET', P.queue .. queue, 'max_delivery') or '0')
+    if most > 0 and tries >= most then
+      queue_bury(queue, group, index, tries, code, reason, at)
+      queue_consume(queue, group, index)
+      return 'dead'
+    end
+  end
+  redis.call('ZADD', P.queue_todo .. part, score, index)
+  queue_wake(queue, cjson.decode(redis.call('HGET', P.queue_tags .. queue, index) or '{}'))
+  return 'returned'
+end
+
+-- Everything a consumer held goes back; its record stays a while, so that people see it left.
+local function queue_release(queue, group, consumer, counted, reason, at)
+  local part = queue_part(queue, group, consumer)
+  redis.call('HSET', P.queue_consumer .. part, 'session', '', 'left_at', at, 'full', '0')
+  for _, index in ipairs(redis.call('SMEMBERS', P.queue_held .. part)) do
+    queue_return(queue, group, index, counted, '', reason, at)
+  end
+end
+
+local function queue_forget_consumer(queue, part)
+  redis.call('HDEL', P.queue_consumers .. queue, part)
+  redis.call('DEL', P.queue_consumer .. part, P.queue_held .. part)
+end
+
+-- Drop a group that nobody has used for long, so that what it never read does not fill the queue for ever.
+local function queue_forget_group(queue, group)
+  local part = queue_part(queue, group)
+  local waiting = redis.call('ZRANGE', P.queue_todo .. part, 0, -1)
+  redis.call('SREM', P.queue_groups .. queue, group)
+  redis.call('DEL', P.queue_todo .. part, P.queue_pending .. part, P.queue_owner .. part, P.queue_tries .. part,
+    P.queue_group .. part)
+  -- What only this group was waiting for is consumed now; without any group, items wait for the next one.
+  if redis.call('EXISTS', P.queue_groups .. queue) == 1 then
+    for _, index in ipairs(waiting) do queue_consume(queue, group, index) end
+  end
+end
+
+-- Consumers whose gateway is gone give back what they held (not the item's fault, so not counted); those that
+-- left long ago are forgotten, and then the groups that have none.
+local function queue_reap(queue, at)
+  local here = {}
+  for _, gateway in ipairs(redis.call('SMEMBERS', P.queue_hosts .. queue)) do
+    here[gateway] = redis.call('EXISTS', P.gateway .. gateway) == 1
+    if not here[gateway] then redis.call('SREM', P.queue_hosts .. queue, gateway) end
+  end
+  local used = {}
+  local consumers = redis.call('HGETALL', P.queue_consumers .. queue)
+  for i = 1, #consumers, 2 do
+    local who = cjson.decode(consumers[i + 1])
+    local c = redis.call('HMGET', P.queue_consumer .. consumers[i], 'session', 'gateway', 'left_at')
+    if c[1] and c[1] ~= '' and not here[c[2]] then
+      queue_release(queue, who[1], who[2], false, 'its gateway is gone', at)
+      c[1], c[3] = '', at
+    end
+    if (c[1] or '') == '' and tonumber(at) - tonumber(c[3] or '0') > QUEUE_CONSUMER_KEPT then
+      queue_forget_consumer(queue, consumers[i])
+    else
+      used[who[1]] = true
+    end
+  end
+  for _, group in ipairs(queue_groups(queue)) do
+    local seen = P.queue_group .. queue_part(queue, group)
+    if used[group] then
+      redis.call('SET', seen, at)
+    elseif tonumber(at) - tonumber(redis.call('GET', seen) or at) > QUEUE_GROUP_KEPT then
+      queue_forget_group(queue, group)
+    end
+  end
+end
+
+-- The cheap question before each delivery: has a gateway with consumers of this queue gone?
+local function queue_reap_if_needed(queue, at)
+  for _, gateway in ipairs(redis.call('SMEMBERS', P.queue_hosts .. queue)) do
+    if redis.call('EXISTS', P.gateway .. gateway) == 0 then return queue_reap(queue, at) end
+  end
+end
