@@ -5,7 +5,7 @@ style. Nothing here imports torch: the scripts that made both are modules of the
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MODEL = Path(__file__).parent / "tiny-shapes"
@@ -16,9 +16,12 @@ DATASET = Path(__file__).parent / "dataset" / "moonlight"
 
 @dataclass(frozen=True)
 class RecommendedTraining:
-    """sd-scripts arguments under which the data set shows its style quickly. Names are sd-scripts'."""
+    """sd-scripts arguments under which the data set shows its style quickly. Fields have sd-scripts' names."""
 
     resolution: str = "64,64"
+    enable_bucket: bool = False
+    caption_extension: str = ".txt"
+    network_module: str = "networks.lora"
     network_dim: int = 8
     network_alpha: float = 8.0
     learning_rate: float = 1e-3
@@ -29,27 +32,45 @@ class RecommendedTraining:
     train_batch_size: int = 8
     mixed_precision: str = "no"
     save_precision: str = "fp16"
-    enable_bucket: bool = False
-    max_data_loader_n_workers: int = 0
+    cache_latents: bool = True
     v_parameterization: bool = True
     zero_terminal_snr: bool = True
     seed: int = 1
-    caption_extension: str = ".txt"
     sample_sampler: str = "ddim"
     sample_every_n_steps: int = 75
-    sample_prompts: tuple[str, ...] = (
-        "a yellow star in sks style",
-        "a blue circle in sks style",
-        "a red heart in sks style",
-        "a cyan ring in sks style",
-    )
-    sample_width: int = 64
-    sample_height: int = 64
-    sample_steps: int = 20
-    sample_guidance: float = 3.0
+
+    def arguments(self) -> dict[str, str | int | float | bool]:
+        """The fields by name, as a TOML configuration takes them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SamplePrompt:
+    """One picture to draw during training."""
+
+    prompt: str
+    width: int = 64
+    height: int = 64
+    steps: int = 20
+    guidance: float = 3.0
+    seed: int = 5
+
+    def line(self) -> str:
+        """The prompt as a line of sd-scripts' prompt file."""
+        return (
+            f"{self.prompt} --w {self.width} --h {self.height}"
+            f" --s {self.steps} --l {self.guidance} --d {self.seed}"
+        )
 
 
 RECOMMENDED = RecommendedTraining()
+SAMPLE_PROMPTS = (
+    SamplePrompt("a yellow star in sks style"),
+    SamplePrompt("a blue circle in sks style"),
+    SamplePrompt("a red heart in sks style"),
+    SamplePrompt("a cyan ring in sks style"),
+)
+"""Prompts whose pictures before and after the training tell the story."""
 
 
 def install(data_dir: Path) -> tuple[Path, Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from backend.samples import DATASET, MODEL, RECOMMENDED, install
+from backend.samples import DATASET, MODEL, RECOMMENDED, SAMPLE_PROMPTS, install
 
 
 def image_folder() -> Path:
@@ -37,7 +37,7 @@ def test_every_word_of_captions_and_sample_prompts_is_known_to_the_model() -> No
     tokenizer = CLIPTokenizer.from_pretrained(MODEL / "tokenizer", local_files_only=True)
     captions = [path.read_text(encoding="utf-8") for path in image_folder().glob("*.txt")]
 
-    for caption in [*captions, *RECOMMENDED.sample_prompts]:
+    for caption in [*captions, *(sample.prompt for sample in SAMPLE_PROMPTS)]:
         assert tokenizer.tokenize(caption) == [word + "</w>" for word in caption.split()]
         assert len(tokenizer(caption).input_ids) <= tokenizer.model_max_length
 
@@ -70,6 +70,19 @@ def test_install_repairs_a_cut_file_and_keeps_what_the_user_added(tmp_path: Path
 
     assert cut.read_bytes() == (MODEL / "vae" / cut.name).read_bytes()
     assert added.read_text(encoding="utf-8") == "mine"
+
+
+def test_recommended_arguments_fit_a_toml_configuration() -> None:
+    arguments = RECOMMENDED.arguments()
+
+    assert arguments["network_dim"] == 8
+    assert all(isinstance(value, str | int | float | bool) for value in arguments.values())
+
+
+def test_a_sample_prompt_is_a_line_of_sd_scripts_prompt_file() -> None:
+    line = SAMPLE_PROMPTS[0].line()
+
+    assert line == "a yellow star in sks style --w 64 --h 64 --s 20 --l 3.0 --d 5"
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -27,8 +27,8 @@ def pipeline() -> Any:
 def picture(pipeline: Any, prompt: str) -> numpy.ndarray:
     images = pipeline(
         prompt,
-        num_inference_steps=RECOMMENDED.sample_steps,
-        guidance_scale=RECOMMENDED.sample_guidance,
+        num_inference_steps=20,
+        guidance_scale=3.0,
         generator=torch.Generator().manual_seed(1),
         output_type="np",
     ).images
