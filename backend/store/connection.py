@@ -7,12 +7,15 @@ Every connection answers in bytes, knows its password from the URL, and gives up
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.client import PubSub
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
@@ -66,6 +69,13 @@ class Store:
         except UNAVAILABLE as error:
             raise _unavailable(error) from error
         return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
+
+    @contextmanager
+    def listen(self, channel: str) -> Iterator[PubSub]:
+        """A subscription to a channel, for `get_message(timeout=…)`."""
+        with self.redis.pubsub(ignore_subscribe_messages=True) as messages:  # type: ignore[no-untyped-call]
+            messages.subscribe(channel)
+            yield messages
 
     def _answer(self, call: Call[Any]) -> Any:
         if call.script is None:

@@ -152,6 +152,11 @@ def lead(supervisor: str, seconds: float) -> Call[bool]:
     return script("leader", supervisor, int(seconds * 1000)).then(bool)
 
 
+def leader() -> Call[str | None]:
+    """Who leads, as it named itself."""
+    return command("GET", key("leader")).then(lambda answer: answer.decode() if answer is not None else None)
+
+
 def resign(supervisor: str) -> Call[Any]:
     """Stop leading, so that another need not wait for the lease to end."""
     return script("resign", supervisor)

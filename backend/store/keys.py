@@ -23,6 +23,7 @@ PREFIXES: dict[str, str] = {
     "held": "lorapool:held:",  # + instance: set of its tasks
     "lease": "lorapool:lease:",  # + instance: expires when it is not renewed
     "leader": "lorapool:leader",  # which supervisor leads; expires
+    "pool": "lorapool:pool:",  # + service: JSON, what the supervisor has learnt about it
     "journal": "lorapool:journal:",  # + service: stream of decisions
     "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings and last index
     "queue_order": "lorapool:queue-order:",  # + queue: sorted set index -> delivery order

@@ -232,6 +232,61 @@ def maybe(task: str) -> Call[Task | None]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a scheduling pass needs of a task: everything but its payload and its history."""
+
+    id: str
+    state: TaskState
+    kind: Kind
+    index: int
+    created_at: float
+    user: str
+    priority: int
+    instance: str
+    attempt: int
+    started_at: float | None
+    assigned_at: float | None
+    progress: Progress | None
+    details: dict[str, Any]
+
+
+_BRIEF = (
+    *("state", "kind", "index", "created_at", "user", "priority"),
+    *("instance", "attempt", "started_at", "assigned_at", "progress", "details"),
+)
+
+
+def brief(task: str) -> Call[Brief | None]:
+    """One task for a scheduling pass; None when it is unknown."""
+
+    def read(answer: list[bytes | None]) -> Brief | None:
+        text = {
+            name: (value or b"").decode("utf-8", "replace")
+            for name, value in zip(_BRIEF, answer, strict=True)
+        }
+        if not text["state"]:
+            return None
+        progress = records.decode(text["progress"]) if text["progress"] else None
+        return Brief(
+            id=task,
+            state=TaskState(text["state"]),
+            kind=cast(Kind, text["kind"]),
+            index=int(text["index"]),
+            created_at=float(text["created_at"]),
+            user=text["user"],
+            priority=int(text["priority"] or 0),
+            instance=text["instance"],
+            attempt=int(text["attempt"] or 0),
+            started_at=_time(text["started_at"]),
+            assigned_at=_time(text["assigned_at"]),
+            progress=progress if isinstance(progress, Progress) else None,
+            details=json.loads(text["details"] or "{}"),
+        )
+
+    return command("HMGET", key("task", task), *_BRIEF).then(read)
+
+
 def by_request(service: str, request_id: str) -> Call[str | None]:
     """The id of the task that a request id stands for."""
     return command("HGET", key("requests", service), request_id).then(_maybe_text)

@@ -17,6 +17,6 @@ end
 if t[1] == 'assigned' or t[1] == 'running' then
   redis.call('HSET', P.task .. id, 'cancel', how, 'cancelled_by', who)
   publish('task', id, t[2])
-  publish('control', t[3], t[2])
+  wake(t[3])
 end
 return t[1]

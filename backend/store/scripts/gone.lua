@@ -26,4 +26,5 @@ for _, old in ipairs(redis.call('LRANGE', P.past, tonumber(ARGV[5]), -1)) do
 end
 redis.call('LTRIM', P.past, 0, tonumber(ARGV[5]) - 1)
 publish('instance', instance, i[2])
+wake(instance)
 return back

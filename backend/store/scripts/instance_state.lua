@@ -10,5 +10,5 @@ for k = 4, #ARGV, 2 do
   redis.call('HSET', P.instance .. instance, ARGV[k], ARGV[k + 1] == '@now' and now() or ARGV[k + 1])
 end
 publish('instance', instance, i[2])
-publish('control', instance, i[2])
+wake(instance)
 return ARGV[3]

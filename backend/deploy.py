@@ -1,0 +1,30 @@
+"""Deploying a service: its description into the store, its queues' limits beside it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from backend.errors import NotFound
+from backend.scaling import parse_autoscaler
+from backend.service import Description
+from backend.store import services
+from backend.store.connection import Store
+
+
+def deploy(store: Store, description: Description) -> str:
+    """Create a service, or replace the description of one that exists; its token.
+
+    Its queues and tasks stay. A token in the description is taken; else the one it had, else a new one.
+
+    Raises:
+        InvalidArgument: the description contradicts itself; nothing was changed.
+    """
+    parse_autoscaler(description.autoscaler)
+    try:
+        had = store.run(services.get(description.name)).token
+    except NotFound:
+        had = ""
+    token = description.token or had or secrets.token_urlsafe(24)
+    store.run_all(services.save(description, token=token, created_at=time.time()))
+    return token

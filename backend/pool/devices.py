@@ -1,0 +1,42 @@
+"""What an instance can be given on this host: an NVIDIA GPU each, by NVML, or else the CPU."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import pynvml
+
+
+@cache
+def gpus() -> tuple[str, ...]:
+    """`cuda:0`, `cuda:1`, …: the GPUs that this process may use, by NVML and `CUDA_VISIBLE_DEVICES`."""
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    numbers = [str(n) for n in range(count)] if visible is None else [v.strip() for v in visible.split(",")]
+    return tuple(f"cuda:{number}" for number in numbers if number and number != "-1")
+
+
+def default_capacity() -> int:
+    """How many instances make sense here at once: one for each GPU, or one for each two cores."""
+    return len(gpus()) or max(1, (os.cpu_count() or 1) // 2)
+
+
+def environment(device: str) -> dict[str, str]:
+    """The variables that tie a process to its device.
+
+    On CPUs every process gets its share of the cores, and waits without spinning: two training processes that spin
+    on shared cores are several times slower.
+    """
+    if device.startswith("cuda:"):
+        return {"CUDA_VISIBLE_DEVICES": device.removeprefix("cuda:")}
+    threads = max(1, (os.cpu_count() or 1) // (2 * default_capacity()))
+    return {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+    }

@@ -1,0 +1,59 @@
+"""What starts and stops instances somewhere: the seam between the supervisor and the machines.
+
+A launcher only orders: `start` and `stop` return at once, what comes of it is seen by `exits` and by the instance's
+own word in the store. Every wait has a deadline, kept by the supervisor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from backend.instance import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An instance to be started. `device` is what it is given: `cuda:0`, or `cpu`."""
+
+    instance: str
+    service: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An instance's process is gone."""
+
+    instance: str
+    reason: str
+
+
+class Launcher(Protocol):
+    """The contract. `name` is what `Instance.launcher` says."""
+
+    name: str
+
+    def start(self, order: Order) -> None:
+        """Order an instance. Raises LorapoolError when it cannot be ordered; nothing was started then."""
+
+    def stop(self, instance: Instance) -> None:
+        """Ask an instance to leave: it saves and hands back what it runs, then ends."""
+
+    def kill(self, instance: Instance) -> None:
+        """End an instance and everything it runs, now, and see that nothing is left. Safe to repeat."""
+
+    def adopt(self, instance: Instance) -> bool:
+        """Take over an instance that an earlier supervisor started; False when it is not there any more."""
+
+    def exits(self) -> list[Exit]:
+        """Instances that ended since the last call."""
+
+    def free_devices(self, taken: list[str]) -> list[str] | None:
+        """Devices for which an instance could be ordered; None: as many as one likes."""
+
+    def tend(self) -> None:
+        """Mend what the launcher itself needs; called about once a second."""
+
+    def close(self) -> None:
+        """Give up what the launcher holds; instances that still run go on."""

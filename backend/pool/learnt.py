@@ -1,0 +1,64 @@
+"""What the supervisor learns about one service while it works: run times, cold starts, who used how much."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from backend.scaling import Durations, Estimator, Memory, Usage
+from backend.store.tasks import Brief
+
+
+class Learnt:
+    """Mutable; saved as JSON so that the next supervisor goes on from here."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.memory = Memory.from_json(data.get("memory", {}))
+        self.estimator = Estimator.from_json(data.get("estimator", []))
+        self.cold_starts = Durations(data.get("cold_starts", []))
+        self.step_times = Durations(data.get("step_times", []))
+        usage = data.get("usage", {})
+        self.usage = Usage(usage.get("seconds", {}), usage.get("at", time.time()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        return {
+            "memory": self.memory.to_json(),
+            "estimator": self.estimator.to_json(),
+            "cold_starts": self.cold_starts.to_json(),
+            "step_times": self.step_times.to_json(),
+            "usage": {"seconds": dict(self.usage.seconds), "at": self.usage.at},
+        }
+
+    def expected(self, task: Brief) -> float | None:
+        """Seconds that a waiting task will run: its steps by the usual step time, else what its like took."""
+        steps, step_time = task.details.get("steps"), self.step_times.median
+        if isinstance(steps, int) and step_time is not None:
+            return steps * step_time
+        return self.estimator.expected(_kind(task))
+
+    def remaining(self, task: Brief, now: float) -> float | None:
+        """Seconds that a running task still needs: its own report, else what is usual."""
+        if task.progress is not None and task.progress.eta is not None:
+            return max(0.0, task.progress.eta)
+        elapsed = max(0.0, now - (task.started_at or task.assigned_at or now))
+        expected = self.expected(task)
+        if expected is not None and expected > elapsed:
+            return expected - elapsed
+        return self.estimator.remaining(_kind(task), elapsed)
+
+    def finished(self, task: Brief, now: float) -> None:
+        """Take note of a task that ended after it had run."""
+        if task.started_at is None:
+            return
+        seconds = max(0.0, now - task.started_at)
+        self.estimator.finished(_kind(task), seconds)
+        self.usage = self.usage.charge(task.user, seconds, now)
+        if task.progress is not None and task.progress.seconds_per_step:
+            self.step_times.add(task.progress.seconds_per_step)
+
+
+def _kind(task: Brief) -> tuple[str, ...]:
+    model = str(task.details.get("model", ""))
+    return (task.kind, model) if model else (task.kind,)

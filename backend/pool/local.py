@@ -1,0 +1,186 @@
+"""The launcher of one host: instances are processes, forked from the plain template in milliseconds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from backend.instance import Instance, Place
+from backend.pool import devices
+from backend.pool.launcher import Exit, Order
+from backend.pool.template import fork_child
+from backend.pool.templates import Templates
+from backend.processes import alive, group_members, signal_group, wait_until
+from backend.settings import Settings
+
+log = logging.getLogger("lorapool.pool")
+
+_FORK_DEADLINE = 20.0
+_KILL_DEADLINE = 5.0
+
+
+class LocalLauncher:
+    """Starts instances here. Their ends are noticed by the end of a pipe that each holds, at once."""
+
+    name = "local"
+
+    def __init__(self, settings: Settings, templates: Templates, on_exit: Callable[[], None]) -> None:
+        self._settings = settings
+        self._templates = templates
+        self._on_exit = on_exit
+        self._lock = threading.Lock()
+        self._places: dict[str, Place] = {}
+        self._adopted: set[str] = set()
+        self._ended: list[Exit] = []
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe()
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self._closing = False
+        self._watcher = threading.Thread(target=self._watch, name="instance-watch", daemon=True)
+        self._watcher.start()
+
+    def start(self, order: Order) -> None:
+        """Fork an instance from the plain template."""
+        life_read, life_write = os.pipe()
+        logs = self._settings.data_dir / "logs"
+        logs.mkdir(exist_ok=True)
+        output = os.open(
+            logs / f"instance-{order.instance}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+        )
+        try:
+            place = fork_child(
+                self._templates.plain,
+                "backend.worker.agent:main",
+                {
+                    "instance": order.instance,
+                    "service": order.service,
+                    "plain_template": str(self._templates.plain),
+                    "training_template": str(self._templates.training),
+                },
+                environment={
+                    **os.environ,
+                    **self._settings.environment(),
+                    **devices.environment(order.device),
+                    "LORAPOOL_DEVICE": order.device,
+                },
+                cwd=self._settings.data_dir,
+                descriptors={"life": life_write, "stdout": output, "stderr": output},
+                deadline=_FORK_DEADLINE,
+            )
+        except BaseException:
+            os.close(life_read)
+            raise
+        finally:
+            os.close(life_write)
+            os.close(output)
+        with self._lock:
+            self._places[order.instance] = place
+            self._selector.register(life_read, selectors.EVENT_READ, order.instance)
+        os.write(self._wake_write, b".")
+
+    def stop(self, instance: Instance) -> None:
+        """SIGTERM: the instance saves and hands back what it runs, then ends."""
+        place = self._place(instance)
+        if place is not None and alive(place):
+            os.kill(place.pid, signal.SIGTERM)
+
+    def kill(self, instance: Instance) -> None:
+        """SIGKILL to the instance; then see that its run's whole group is gone."""
+        place = self._place(instance)
+        if place is not None and alive(place):
+            os.kill(place.pid, signal.SIGKILL)
+            wait_until(lambda: not alive(place), _KILL_DEADLINE)
+        group = instance.run_group
+        if group and self._is_here(instance) and _led_by(group, instance.run_started_at):
+            # The guard kills the group when its instance is gone; should the guard itself be stopped, do it here.
+            if not wait_until(lambda: not group_members(group), 0.5):
+                signal_group(group, signal.SIGKILL)
+            wait_until(lambda: not group_members(group), _KILL_DEADLINE)
+        with self._lock:
+            self._adopted.discard(instance.id)
+
+    def adopt(self, instance: Instance) -> bool:
+        """Watch an instance that another supervisor started here."""
+        if instance.place is None or not self._is_here(instance) or not alive(instance.place):
+            return False
+        with self._lock:
+            self._places[instance.id] = instance.place
+            self._adopted.add(instance.id)
+        return True
+
+    def exits(self) -> list[Exit]:
+        """Instances that ended since the last call."""
+        with self._lock:
+            for name in [n for n in self._adopted if not alive(self._places[n])]:
+                self._adopted.discard(name)
+                self._ended.append(Exit(name, "its process is gone"))
+            ended, self._ended = self._ended, []
+            for one in ended:
+                self._places.pop(one.instance, None)
+        return ended
+
+    def free_devices(self, taken: list[str]) -> list[str] | None:
+        """GPUs that no instance has; None on a host without any."""
+        cards = devices.gpus()
+        return [card for card in cards if card not in taken] if cards else None
+
+    def tend(self) -> None:
+        """Replace a template that died."""
+        self._templates.tend()
+
+    def close(self) -> None:
+        """End the templates and the watching thread."""
+        self._closing = True
+        os.write(self._wake_write, b".")
+        self._watcher.join(2.0)
+        self._templates.close()
+
+    def _place(self, instance: Instance) -> Place | None:
+        with self._lock:
+            known = self._places.get(instance.id)
+        place = known or instance.place
+        return place if place is not None and place.host == socket.gethostname() else None
+
+    def _is_here(self, instance: Instance) -> bool:
+        return instance.place is not None and instance.place.host == socket.gethostname()
+
+    def _watch(self) -> None:
+        while not self._closing:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    os.read(key.fd, 4096)
+                    continue
+                if os.read(key.fd, 1):
+                    continue
+                with self._lock:
+                    self._selector.unregister(key.fd)
+                    os.close(key.fd)
+                    self._ended.append(Exit(key.data, "its process ended unexpectedly"))
+                self._on_exit()
+
+
+def _led_by(group: int, started_at: float) -> bool:
+    """Whether a group is still the one that was noted.
+
+    Its leader is that very process, or is gone with members left: while it has members, no other group can take its
+    number.
+    """
+    try:
+        return abs(psutil.Process(group).create_time() - started_at) < 0.02
+    except psutil.NoSuchProcess:
+        return bool(group_members(group))
+    except psutil.Error:
+        return False
+
+
+def instance_log(data_dir: Path, instance: str) -> Path:
+    """Where an instance's own words go."""
+    return data_dir / "logs" / f"instance-{instance}.log"

@@ -1,0 +1,262 @@
+"""The pool of one service: what the supervisor sees of it, decides about it, and does."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from backend.errors import LorapoolError
+from backend.instance import Instance, InstanceState
+from backend.pool.launcher import Launcher, Order
+from backend.pool.learnt import Learnt
+from backend.scaling import (
+    Autoscaler,
+    Decision,
+    InstanceView,
+    Journal,
+    RunningTask,
+    Snapshot,
+    WaitingTask,
+    expected_starts,
+    parse_autoscaler,
+)
+from backend.scaling import plan as plan_pass
+from backend.service import Description
+from backend.store import instances, pools, tasks
+from backend.store.connection import Store
+from backend.store.tasks import Brief
+from backend.task import TaskState
+
+log = logging.getLogger("lorapool.supervisor")
+
+BEGIN_DEADLINE = 15.0
+"""Seconds within which an instance must begin a task that it was given."""
+
+SAVE_EVERY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The tasks and instances of a service at one moment."""
+
+    waiting: tuple[Brief, ...]
+    active: dict[str, Brief]
+    instances: tuple[Instance, ...]
+
+
+@dataclass
+class Pool:
+    """One service's pool. Not for sharing between threads."""
+
+    name: str
+    store: Store
+    launcher: Launcher
+    description: Description
+    learnt: Learnt
+    stopped: bool = False
+    journal: Journal = field(default_factory=Journal)
+    wake_at: float | None = None
+    _known: dict[str, Brief] = field(default_factory=dict)
+    _running: dict[str, Brief] = field(default_factory=dict)
+    _started: dict[str, float] = field(default_factory=dict)
+    _planned: dict[str, tasks.Plan] = field(default_factory=dict)
+    _saved_at: float = 0.0
+    _blocked: str = ""
+
+    @property
+    def autoscaler(self) -> Autoscaler:
+        """The settings of scaling; a description that names none gets `metadata.instance` to one as its bounds."""
+        raw = dict(self.description.autoscaler)
+        if self.stopped:
+            return parse_autoscaler({"min": 0, "max": 0})
+        if not raw:
+            count = max(1, self.description.instance)
+            raw = {"min": min(1, self.description.instance), "max": count}
+        return parse_autoscaler(raw)
+
+    def step(self, taken_devices: list[str]) -> None:
+        """One pass: see, learn, decide, act."""
+        seen = self._see()
+        self._learn(seen)
+        self._take_back(seen)
+        if self.description.type.runs_tasks:
+            free = self.launcher.free_devices(taken_devices)
+            snapshot = self._snapshot(seen, free)
+            result = plan_pass(snapshot, self.learnt.memory)
+            self.learnt.memory = result.memory
+            for assignment in result.assignments:
+                self._assign(assignment.task, assignment.instance)
+            self._act(result.decision, seen, free, taken_devices)
+            self._explain(snapshot, result.decision)
+            self._predict(snapshot)
+            self.wake_at = result.decision.wake_at
+        if time.monotonic() - self._saved_at > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Keep what was learnt."""
+        self.store.run(pools.save(self.name, self.learnt.to_json()))
+        self._saved_at = time.monotonic()
+
+    def _see(self) -> Seen:
+        waiting = self.store.run(tasks.waiting(self.name))
+        self._known = {task: self._known[task] for task in waiting if task in self._known}
+        new = [task for task in waiting if task not in self._known]
+        for brief in self.store.run_all([tasks.brief(task) for task in new]):
+            if brief is not None:
+                self._known[brief.id] = brief
+        active = self.store.run(tasks.active(self.name))
+        running = [b for b in self.store.run_all([tasks.brief(task) for task in active]) if b is not None]
+        mine = [i for i in read_instances(self.store) if i.service == self.name]
+        ordered = sorted(
+            (self._known[t] for t in waiting if t in self._known), key=lambda b: (-b.priority, b.index)
+        )
+        return Seen(tuple(ordered), {brief.id: brief for brief in running}, tuple(mine))
+
+    def _learn(self, seen: Seen) -> None:
+        now = time.time()
+        for task, brief in self._running.items():
+            if task not in seen.active:
+                self.learnt.finished(brief, now)
+        self._running = {task: b for task, b in seen.active.items() if b.state is TaskState.RUNNING}
+        for instance in seen.instances:
+            ordered = self._started.get(instance.id)
+            if ordered is not None and instance.ready_at is not None:
+                self.learnt.cold_starts.add(max(0.0, instance.ready_at - ordered))
+                del self._started[instance.id]
+
+    def _take_back(self, seen: Seen) -> None:
+        now = time.time()
+        for brief in seen.active.values():
+            late = brief.state is TaskState.ASSIGNED and now - (brief.assigned_at or now) > BEGIN_DEADLINE
+            if late:
+                self.store.run(tasks.unclaimed(brief.id, BEGIN_DEADLINE))
+
+    def _snapshot(self, seen: Seen, free: list[str] | None) -> Snapshot:
+        now = time.time()
+        counted = sum(i.state is not InstanceState.GONE for i in seen.instances)
+        return Snapshot(
+            now=now,
+            settings=self.autoscaler,
+            waiting=tuple(
+                WaitingTask(
+                    id=b.id,
+                    kind=b.kind,
+                    created_at=b.created_at,
+                    user=b.user,
+                    priority=b.priority,
+                    seconds=self.learnt.expected(b),
+                    models=tuple(b.details.get("models", ())),
+                )
+                for b in seen.waiting
+            ),
+            instances=tuple(self._view(i, seen, now) for i in seen.instances),
+            slots=self.description.rpc.worker_threads,
+            cold_start=self.learnt.cold_starts.median,
+            places=None if free is None else counted + len(free),
+            usage=self.learnt.usage.at_time(now).seconds,
+        )
+
+    def _view(self, instance: Instance, seen: Seen, now: float) -> InstanceView:
+        held = [seen.active[task] for task in instance.tasks if task in seen.active]
+        return InstanceView(
+            id=instance.id,
+            state=instance.state,
+            created_at=instance.created_at,
+            slots=instance.slots,
+            running=tuple(
+                RunningTask(
+                    id=b.id,
+                    kind=b.kind,
+                    created_at=b.created_at,
+                    started_at=b.started_at or b.assigned_at or now,
+                    user=b.user,
+                    remaining=self.learnt.remaining(b, now),
+                )
+                for b in held
+            ),
+            idle_since=instance.idle_since,
+            loaded=instance.loaded,
+        )
+
+    def _assign(self, task: str, instance: str) -> None:
+        kind = self._known[task].kind
+        most = 1 if kind == "command" else self.description.rpc.worker_threads
+        answer = self.store.run(tasks.assign(task, instance, most))
+        if answer != "ok":
+            log.info("task %s was not given to instance %s: %s", task, instance, answer)
+
+    def _act(self, decision: Decision, seen: Seen, free: list[str] | None, taken: list[str]) -> None:
+        by_id = {instance.id: instance for instance in seen.instances}
+        self._blocked = ""
+        for _ in range(decision.start):
+            device = "cpu" if free is None else free.pop(0) if free else None
+            if device is None or not self._order(device):
+                break
+            taken.append(device)
+        for name in decision.cancel:
+            self.store.run(instances.gone(name, "not needed any more", counted=False, max_delivery=0))
+            self.launcher.kill(by_id[name])
+        for name in (*decision.stop, *decision.drain):
+            self.store.run(instances.enter(name, InstanceState.DRAINING, reason="not needed any more"))
+
+    def _order(self, device: str) -> bool:
+        name = uuid.uuid4().hex[:12]
+        now = time.time()
+        slots = self.description.rpc.worker_threads
+        created = instances.create(
+            name, self.name, slots=slots, launcher=self.launcher.name, device=device, created_at=now
+        )
+        self.store.run_all(created)
+        try:
+            self.launcher.start(Order(name, self.name, device))
+        except (LorapoolError, OSError) as error:
+            log.warning("an instance of %s could not be started: %s", self.name, error)
+            self._blocked = f"an instance could not be started: {error}"
+            self.store.run(instances.gone(name, str(error), counted=False, max_delivery=0))
+            return False
+        self._started[name] = now
+        return True
+
+    def _explain(self, snapshot: Snapshot, decision: Decision) -> None:
+        entry = self.journal.record(snapshot, decision)
+        if decision.changes or (entry.times == 1 and snapshot.waiting):
+            said = entry.to_json()
+            if self._blocked:
+                said["why_not_more"] = self._blocked
+            self.store.run(pools.note_decision(self.name, {"service": self.name, **said}))
+
+    def _predict(self, snapshot: Snapshot) -> None:
+        expected = expected_starts(snapshot, self.learnt.memory.overtaken) if snapshot.waiting else {}
+        plans = {task: tasks.Plan(e.position, _known_time(e.start)) for task, e in expected.items()}
+        if not _same_plans(plans, self._planned):
+            self.store.run_all(tasks.save_plan(self.name, plans))
+            self._planned = plans
+
+
+def _known_time(at: float | None) -> float | None:
+    return at if at is not None and math.isfinite(at) else None
+
+
+def _same_plans(a: dict[str, tasks.Plan], b: dict[str, tasks.Plan]) -> bool:
+    """Whether nothing that a person would notice has changed: positions, or a start that moved by over a second."""
+    if a.keys() != b.keys():
+        return False
+    return all(
+        plan.position == b[task].position
+        and abs((plan.expected_start or 0) - (b[task].expected_start or 0)) < 1.0
+        for task, plan in a.items()
+    )
+
+
+def read_instances(store: Store) -> list[Instance]:
+    """Every instance that is not gone."""
+    found = []
+    for name in store.run(instances.ids()):
+        instance = instances.assemble(name, store.run_all(instances.details(name)))
+        if instance is not None:
+            found.append(instance)
+    return found

@@ -1,0 +1,70 @@
+"""Notices instances that are no more, sees that nothing of them runs on, and gives their tasks back.
+
+An instance is lost when its process is gone, when its lease is over, or when it did not come up in time. What it ran
+is ended before its tasks go back, so that two runs never write into one job folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from backend.instance import Instance, InstanceState
+from backend.pool.launcher import Launcher
+from backend.store import instances
+from backend.store.connection import Store
+
+log = logging.getLogger("lorapool.supervisor")
+
+
+class Reaper:
+    """For `grace` seconds after the store was away, or this process began, leases are not judged.
+
+    They could not be renewed meanwhile.
+    """
+
+    def __init__(self, store: Store, launcher: Launcher, *, start_deadline: float, grace: float) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._start_deadline = start_deadline
+        self._grace = grace
+        self._judge_from = time.monotonic() + grace
+
+    def store_was_away(self) -> None:
+        """Give every instance the time to renew its lease."""
+        self._judge_from = time.monotonic() + self._grace
+
+    def adopt(self, found: list[Instance]) -> None:
+        """At the start: take over what runs, and see at once what does not."""
+        for instance in found:
+            if instance.launcher != self._launcher.name or instance.place is None:
+                continue
+            if self._launcher.adopt(instance):
+                log.info("instance %s of %s goes on", instance.id, instance.service)
+            else:
+                self.bury(instance, "it was not there any more when the supervisor started", 0)
+
+    def reap(self, found: list[Instance], limits: Mapping[str, int]) -> None:
+        """Bury what is lost. `limits` is the most deliveries of each service."""
+        ended = {exit.instance: exit.reason for exit in self._launcher.exits()}
+        for instance in found:
+            reason = ended.get(instance.id) or self._fault(instance)
+            if reason:
+                self.bury(instance, reason, limits.get(instance.service, 0))
+
+    def bury(self, instance: Instance, reason: str, limit: int) -> None:
+        """End what may be left of an instance, and give back what it held."""
+        self._launcher.kill(instance)
+        back = self._store.run(
+            instances.gone(instance.id, f"instance {instance.id}: {reason}", counted=True, max_delivery=limit)
+        )
+        log.warning("instance %s is gone (%s); its tasks: %s", instance.id, reason, back or "none")
+
+    def _fault(self, instance: Instance) -> str:
+        if instance.state is InstanceState.STARTING:
+            late = time.time() - instance.created_at > self._start_deadline
+            return f"it did not come up within {self._start_deadline:.0f} s" if late else ""
+        if instance.lease_left <= 0 and time.monotonic() > self._judge_from:
+            return "its lease is over: it stopped giving signs of life"
+        return ""

@@ -1,0 +1,35 @@
+"""Calls about what a supervisor knows of a service's pool: its memory, and its journal of decisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from backend.store.call import Call, command
+from backend.store.keys import key
+
+JOURNAL_KEPT = 2_000
+
+
+def load(service: str) -> Call[dict[str, Any]]:
+    """What the last supervisor had learnt; empty when there was none."""
+    return command("GET", key("pool", service)).then(lambda answer: json.loads(answer) if answer else {})
+
+
+def save(service: str, learnt: Mapping[str, Any]) -> Call[Any]:
+    """Keep what was learnt, for a supervisor to come."""
+    return command("SET", key("pool", service), json.dumps(learnt))
+
+
+def note_decision(service: str, decision: Mapping[str, Any]) -> Call[Any]:
+    """Add a decision to the journal."""
+    return command(
+        "XADD", key("journal", service), "MAXLEN", "~", JOURNAL_KEPT, "*", "d", json.dumps(decision)
+    )
+
+
+def decisions(service: str, limit: int = 100) -> Call[list[dict[str, Any]]]:
+    """The newest decisions, newest first."""
+    call = command("XREVRANGE", key("journal", service), "+", "-", "COUNT", limit)
+    return call.then(lambda answer: [json.loads(entry[1][1]) for entry in answer])

@@ -1,0 +1,145 @@
+"""What a command task runs: the built-in trainer, a real sd-scripts checkout, or any command.
+
+A payload is a shell command, as in EAS; a front end's own tasks come as argument lists and never meet a shell. A
+command line that names one of kohya's training scripts is a training: run by the checkout at `SD_SCRIPTS_DIR` where
+there is one, else by the built-in trainer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+from backend.settings import SECRETS
+from backend.task import Task
+
+BUILT_IN = frozenset({"train_network.py"})
+"""Scripts of sd-scripts that the built-in trainer stands in for."""
+
+_SCRIPT = re.compile(r"(?:\w+_)?train(?:_\w+)?\.py")
+_SHELL_SYNTAX = re.compile(r"[;&|<>$`(){}*?\[\]~\n]|^\s*\w+=")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be started. `entry` is set when it is a call into the built-in trainer."""
+
+    argv: tuple[str, ...]
+    entry: str | None = None
+    training: bool = False
+    kohya_console: bool = False
+
+    @property
+    def saves_on_request(self) -> bool:
+        """Whether SIGUSR1 makes it save its state and end."""
+        return self.entry is not None
+
+    def resumed(self, state: str | None) -> Plan:
+        """The same, continued from a saved state where there is one."""
+        if state is None or not self.training:
+            return self
+        extra = ("--resume", state) if self.entry else ("--resume", state, "--skip_until_initial_step")
+        return replace(self, argv=self.argv + extra)
+
+
+def plan(task: Task, *, sd_scripts: str = "") -> Plan:
+    """What the payload of a command task stands for."""
+    argv = task.argv if task.argv is not None else _words(task.data)
+    script = _script_position(argv) if argv else None
+    if argv is None or script is None:
+        return Plan(argv or ("/bin/sh", "-c", task.data.decode("utf-8", "replace")))
+    name = PurePath(argv[script]).name
+    if sd_scripts:
+        real = str(Path(sd_scripts, name))
+        launch = [sys.executable, "-m", "accelerate.commands.launch", *argv[_after_launch(argv) : script]]
+        return Plan((*launch, real, *argv[script + 1 :]), training=True, kohya_console=True)
+    if name in BUILT_IN:
+        own = (
+            ("--mixed_precision", precision)
+            if (precision := _option(argv[:script], "--mixed_precision"))
+            else ()
+        )
+        return Plan((name, *own, *argv[script + 1 :]), entry=TRAINER, training=True)
+    return Plan(tuple(argv))
+
+
+TRAINER = "backend.training.train_network:main"
+
+
+def training_arguments(argv: Sequence[str]) -> list[str] | None:
+    """The arguments behind the training script of a command line that the built-in trainer would run, else None."""
+    script = _script_position(argv)
+    return (
+        list(argv[script + 1 :]) if script is not None and PurePath(argv[script]).name in BUILT_IN else None
+    )
+
+
+def words(data: bytes) -> tuple[str, ...] | None:
+    """A shell command as an argument list, or None where a shell is needed to understand it."""
+    return _words(data)
+
+
+def _words(data: bytes) -> tuple[str, ...] | None:
+    text = data.decode("utf-8", "replace").strip()
+    if _SHELL_SYNTAX.search(text):
+        return None
+    try:
+        return tuple(shlex.split(text)) or None
+    except ValueError:
+        return None
+
+
+def _script_position(argv: Sequence[str]) -> int | None:
+    """Where the training script stands: behind `accelerate launch …` or `python`, before its own arguments."""
+    if not argv:
+        return None
+    program = PurePath(argv[0]).name
+    if not (program.startswith("python") or program == "accelerate" or _SCRIPT.fullmatch(program)):
+        return None
+    for position, word in enumerate(argv):
+        if _SCRIPT.fullmatch(PurePath(word).name) and not word.startswith("-"):
+            return position
+    return None
+
+
+def _after_launch(argv: Sequence[str]) -> int:
+    return argv.index("launch") + 1 if "launch" in argv else 1
+
+
+def _option(argv: Sequence[str], name: str) -> str | None:
+    for position, word in enumerate(argv):
+        if word == name and position + 1 < len(argv):
+            return argv[position + 1]
+        if word.startswith(name + "="):
+            return word.partition("=")[2]
+    return None
+
+
+def environment(task: Task, base: Mapping[str, str], *, data_dir: Path, job_dir: Path) -> dict[str, str]:
+    """The variables of a run: the instance's without its secrets, the task's own, and what keeps consoles readable."""
+    inherited = {name: value for name, value in base.items() if name not in SECRETS}
+    return {
+        **inherited,
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "200",
+        "TERM": "dumb",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "LORAPOOL_DATA_DIR": str(data_dir),
+        "LORAPOOL_TASK_ID": task.id,
+        "LORAPOOL_JOB_DIR": str(job_dir),
+        **task.environment,
+    }
+
+
+def default_threads() -> dict[str, str]:
+    """OpenMP settings for a box whose cores are shared: no spinning while waiting."""
+    return {
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,56 @@
+"""RQ's worker, living in a thread of an instance.
+
+It listens on the one queue of its instance, which is how RQ pops safely (by moving, not by popping). Leases, retries
+and abandoned jobs are the supervisor's affair, so RQ's own notions of them are switched off.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
+
+from backend.store.keys import instance_queue
+
+_LONG = 30 * 24 * 3600
+_DEQUEUE_SECONDS = 20
+
+
+class InstanceWorker(SimpleWorker):  # type: ignore[misc]
+    """A worker for a thread: no signal handlers, no maintenance, a heartbeat that outlasts any training."""
+
+    death_penalty_class = TimerDeathPenalty
+
+    def _install_signal_handlers(self) -> None:
+        """Signals belong to the instance's main thread."""
+
+    def run_maintenance_tasks(self) -> None:
+        """The supervisor reaps; a job here is never abandoned by RQ's clock."""
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """How long RQ's books wait for a sign of life: longer than any training, the lease is what counts."""
+        return _LONG
+
+    def procline(self, message: str) -> None:
+        """The process has a title of its own."""
+
+
+def listen(url: str, instance: str) -> InstanceWorker:
+    """A worker on the queue of `instance`; `work()` blocks until it is asked to stop or the store goes away."""
+    logging.getLogger("rq").setLevel(logging.ERROR)
+    logging.getLogger("rq.worker").setLevel(logging.ERROR)
+    connection: Any = redis.Redis.from_url(url)
+    queue = Queue(instance_queue(instance), connection=connection, serializer=JSONSerializer)
+    return InstanceWorker(
+        [queue],
+        name=instance,
+        connection=connection,
+        serializer=JSONSerializer,
+        worker_ttl=_DEQUEUE_SECONDS + 15,
+        log_job_description=False,
+    )
