@@ -1,4 +1,4 @@
-"""What may be named where sd-scripts would import whatever a parameter says: fixed lists, nothing is imported by name."""
+"""What may be named where sd-scripts imports whatever a parameter says: fixed lists, no import by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Which resolution each picture is trained at: aspect-ratio buckets, as sd-scripts defines them. Pure arithmetic.
 
-With upscaling there is a fixed list of bucket resolutions and a picture goes to the one nearest in aspect ratio. Without
-(`bucket_no_upscale`) a picture is only ever shrunk to the area, and its bucket is its own size, floored to the step.
+With upscaling there is a fixed list of bucket resolutions and a picture goes to the one nearest in aspect ratio.
+Without (`bucket_no_upscale`) a picture is only ever shrunk to the area, and its bucket is its own size, floored
+to the step.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class TooNarrow(ValueError):
 
 
 def resolutions(rules: BucketRules) -> list[Size]:
-    """The bucket resolutions, sorted: the square, and for each width the tallest height within the area, both ways round.
+    """The bucket resolutions, sorted: the square; for each width the tallest height within the area, and turned.
 
     Bounds that exclude the resolution itself give way to it.
     """

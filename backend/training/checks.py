@@ -123,7 +123,8 @@ def _check_buckets(found: list[Item], model: ModelFacts) -> None:
         if bucket.width % model.vae_factor or bucket.height % model.vae_factor:
             raise InvalidArgument(
                 "resolution",
-                f"{bucket.width}×{bucket.height} is not divisible by {model.vae_factor}, as the VAE of this model needs",
+                f"{bucket.width}×{bucket.height} is not divisible by {model.vae_factor}, "
+                "as the VAE of this model needs",
             )
 
 

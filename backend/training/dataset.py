@@ -1,7 +1,7 @@
 """What to train on, before a picture is opened: subsets of folders, from the folder convention or a dataset TOML.
 
-`train_data_dir` is the parent of folders named `<repeats>_<class tokens>`; the class tokens are the caption of a picture
-that has no caption file beside it.
+`train_data_dir` is the parent of folders named `<repeats>_<class tokens>`; the class tokens are the caption of a
+picture that has no caption file beside it.
 """
 
 from __future__ import annotations

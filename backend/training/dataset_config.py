@@ -1,4 +1,4 @@
-"""sd-scripts' dataset TOML: `[general]`, `[[datasets]]`, `[[datasets.subsets]]`; what is nearest to the pictures wins."""
+"""sd-scripts' dataset TOML: `[general]`, `[[datasets]]`, `[[datasets.subsets]]`; the nearest to the pictures wins."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ class Item:
     dataset: int
     placement: Placement
     copies: int
+    interpolation: str | None = None
 
 
 def read(specs: tuple[DatasetSpec, ...], *, field: str, data_dir: Path | None) -> list[Item]:
@@ -46,7 +47,7 @@ def read(specs: tuple[DatasetSpec, ...], *, field: str, data_dir: Path | None) -
         predefined = buckets.resolutions(spec.buckets)
         copies = _copies(pairs)
         items += [
-            Item(picture, subset, index, _place(picture, spec, predefined), count)
+            Item(picture, subset, index, _place(picture, spec, predefined), count, spec.interpolation)
             for (subset, picture), count in zip(pairs, copies, strict=True)
             if count
         ]

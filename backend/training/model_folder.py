@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1.x folder in diffusers' layout: are all parts there, and what do their configurations say? No torch."""
+"""A Stable Diffusion 1.x folder in diffusers' layout: is it whole, and what do its configurations say? No torch."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _check_family(folder: Path) -> None:
             _FIELD,
             f"{folder} has no model_index.json{' and lacks ' + parts if parts else ''}; it is no complete model",
         )
-    family = _read_json(folder / "model_index.json").get("_class_name")
+    family = read_json(folder / "model_index.json").get("_class_name")
     if family != "StableDiffusionPipeline" or (folder / "text_encoder_2").exists():
         raise InvalidArgument(
             _FIELD, f"{folder} holds a {family}; the built-in trainer takes Stable Diffusion 1.x models"
@@ -84,10 +84,11 @@ def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
         raise InvalidArgument(
             _FIELD, f"the model folder {folder} lacks {part}/{name}; copy the model again, whole"
         )
-    return _read_json(folder / part / name)
+    return read_json(folder / part / name)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file of the model; raises as `inspect` does."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -107,7 +108,7 @@ def _check_weights(folder: Path, part: str, stem: str) -> str | None:
             check_safetensors(whole, _FIELD)
             return variant
         if index.is_file():
-            for name in set(_read_json(index).get("weight_map", {}).values()):
+            for name in set(read_json(index).get("weight_map", {}).values()):
                 check_safetensors(folder / part / name, _FIELD)
             return variant
     pickled = " (its .bin is a pickle, which can run code; convert it to safetensors)"

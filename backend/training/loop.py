@@ -1,0 +1,238 @@
+"""The training loop: step after step, with samples and checkpoints where the plan puts them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from backend.errors import RunFailed
+from backend.records import Progress
+from backend.training.arguments import TrainingArguments
+from backend.training.checkpoints import Checkpoints
+from backend.training.feed import Feed, MicroBatch
+from backend.training.latents import Encoder
+from backend.training.loss import LossRules, loss_per_picture
+from backend.training.network import LoraNetwork
+from backend.training.noise import NoiseRules, add_noise, sample_noise, sample_timesteps, velocity
+from backend.training.plan import Plan
+from backend.training.progress import Reporter
+from backend.training.samples import Sampler
+from backend.training.scalars import Scalars
+from backend.training.schedules import LearningRateSchedule
+from backend.training.seeds import derive, generator
+from backend.training.stopping import SavedForLater, StopRequest
+from backend.training.text import CaptionTokens, FrozenText
+
+
+@dataclass(slots=True)
+class Diffusion:
+    """The forward process and what the model has to say about it; `alphas` (timesteps,) on the device."""
+
+    alphas: Tensor
+    predicts_v: bool
+    noise: NoiseRules
+    loss: LossRules
+
+
+@dataclass(slots=True)
+class Machinery:
+    """Everything a run needs while it steps. `frozen_text` stands where the text encoder is not trained."""
+
+    args: TrainingArguments
+    plan: Plan
+    accelerator: Accelerator
+    denoiser: nn.Module
+    network: LoraNetwork
+    optimizer: Optimizer
+    base_rates: list[float]
+    rate_names: list[str]
+    schedule: LearningRateSchedule
+    diffusion: Diffusion
+    encoder: Encoder
+    tokens: CaptionTokens
+    frozen_text: FrozenText | None
+    feed: Feed
+    seed: int
+    sampler: Sampler | None
+    scalars: Scalars
+    reporter: Reporter
+    stop: StopRequest
+
+
+class Loop:
+    """Runs from one step to the last; `losses` are those of the last epoch's worth of steps."""
+
+    def __init__(self, machinery: Machinery, checkpoints: Checkpoints, losses: deque[float]) -> None:
+        self._m = machinery
+        self._checkpoints = checkpoints
+        self.losses = losses
+        self._parameters = [p for group in machinery.optimizer.param_groups for p in group["params"]]
+        self._waited = self._busy = 0.0
+
+    def run(self, first: int) -> Path:
+        """Train from step `first`; the path of the final LoRA.
+
+        Raises:
+            RunFailed: the loss is no number any more.
+            SavedForLater: it was asked to stop, and has saved its state.
+        """
+        m = self._m
+        self._sample_at_first(first)
+        self._look_for_stop(first - 1)
+        m.reporter.phase("training")
+        m.reporter.start_steps()
+        started = asked = perf_counter()
+        for step, micro_batches in m.feed.steps(first):
+            self._waited += perf_counter() - asked
+            self._begin_epoch(step)
+            rates = self._set_rates(step)
+            loss = self._step(step, micro_batches)
+            self._report(step, loss, rates)
+            self._after(step)
+            asked = perf_counter()
+        self._busy = perf_counter() - started
+        if self._busy:
+            m.reporter.log(f"waited for data {100 * self._waited / self._busy:.1f} % of the time")
+        return self._checkpoints.finish(m.plan.total_steps)
+
+    def _begin_epoch(self, step: int) -> None:
+        plan = self._m.plan
+        if (step - 1) % plan.steps_per_epoch == 0:
+            self._m.reporter.log(f"epoch {plan.epoch_of(step)}/{plan.epochs}")
+
+    def _set_rates(self, step: int) -> dict[str, float]:
+        m = self._m
+        factor = m.schedule.factor(step - 1)
+        for group, base in zip(m.optimizer.param_groups, m.base_rates, strict=True):
+            group["lr"] = base * factor
+        return {name: base * factor for name, base in zip(m.rate_names, m.base_rates, strict=True)}
+
+    def _step(self, step: int, micro_batches: list[MicroBatch]) -> float:
+        """One optimizer step over all micro-batches; the mean loss."""
+        m = self._m
+        total = torch.zeros((), device=m.accelerator.device)
+        for number, batch in enumerate(micro_batches):
+            last = number == len(micro_batches) - 1
+            torch.manual_seed(derive(m.seed, "step", step, number, m.accelerator.process_index))
+            if last or m.accelerator.num_processes == 1:
+                total += self._backward(step, number, batch, len(micro_batches))
+            else:
+                with m.accelerator.no_sync(m.denoiser):
+                    total += self._backward(step, number, batch, len(micro_batches))
+        if m.args.max_grad_norm:
+            m.accelerator.clip_grad_norm_(self._parameters, m.args.max_grad_norm)
+        loss = float(total)
+        if not math.isfinite(loss):
+            self._give_up(step)
+        m.optimizer.step()
+        m.optimizer.zero_grad(set_to_none=True)
+        if m.args.scale_weight_norms:
+            m.network.limit_norms(m.args.scale_weight_norms)
+        return loss
+
+    def _backward(self, step: int, number: int, batch: MicroBatch, count: int) -> Tensor:
+        m, d = self._m, self._m.diffusion
+        chance = generator(m.seed, "noise", step, number, m.accelerator.process_index)
+        device = m.accelerator.device
+        latents = self._latents(batch, chance)
+        noise = sample_noise(latents, d.noise, chance)
+        timesteps = sample_timesteps(len(latents), len(d.alphas), d.noise, chance).to(device)
+        noisy = add_noise(latents, noise, d.alphas, timesteps, d.noise, chance)
+        with m.accelerator.autocast():
+            text = (
+                m.frozen_text(batch.captions, device)
+                if m.frozen_text
+                else m.tokens(batch.captions).to(device)
+            )
+            prediction = m.denoiser(noisy, timesteps, text)
+        target = velocity(latents, noise, d.alphas, timesteps) if d.predicts_v else noise
+        losses = loss_per_picture(prediction, target, d.alphas, timesteps, d.loss, predicts_v=d.predicts_v)
+        loss = (losses * batch.weights.to(device)).mean() / count
+        m.accelerator.backward(loss)
+        return loss.detach()
+
+    def _latents(self, batch: MicroBatch, chance: torch.Generator) -> Tensor:
+        if batch.latents is not None:
+            return batch.latents.to(self._m.accelerator.device, non_blocking=True)
+        assert batch.pixels is not None
+        return self._m.encoder(batch.pixels, lambda shape: torch.randn(shape, generator=chance))
+
+    def _give_up(self, step: int) -> None:
+        last = self._checkpoints.last
+        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written before"
+        raise RunFailed(
+            f"the loss is NaN since step {step}: the weights are beyond repair, nothing was saved from them; {kept}. "
+            "Lower the learning rate, or train with mixed_precision bf16 or no"
+        )
+
+    def _report(self, step: int, loss: float, rates: dict[str, float]) -> None:
+        m, plan = self._m, self._m.plan
+        self.losses.append(loss)
+        average = sum(self.losses) / len(self.losses)
+        m.scalars.step(step, loss, average, rates)
+        ends = plan.is_epoch_end(step)
+        if ends:
+            m.scalars.epoch(plan.epoch_of(step), average)
+        rate = rates.get("unet", next(iter(rates.values())))
+        progress = Progress(step, plan.total_steps, plan.epoch_of(step), plan.epochs, loss, rate)
+        always = ends or step == 1 or self._samples_at(step) is not None
+        m.reporter.step(progress, average=average, always=always)
+
+    def _after(self, step: int) -> None:
+        m = self._m
+        by_epoch = self._samples_at(step)
+        last = self._checkpoints.last
+        if m.accelerator.is_main_process:
+            self._checkpoints.after_step(step)
+        if by_epoch is not None and m.sampler is not None and m.accelerator.is_main_process:
+            m.sampler.draw(step=step, epoch=m.plan.epoch_of(step), by_epoch=by_epoch)
+        if by_epoch is not None or self._checkpoints.last != last:
+            m.reporter.phase("training")
+            m.reporter.start_steps()
+        self._look_for_stop(step)
+
+    def _samples_at(self, step: int) -> bool | None:
+        """Whether samples are due after this step, by epoch (True) or by steps (False); None when not."""
+        args, plan = self._m.args, self._m.plan
+        if self._m.sampler is None:
+            return None
+        if args.sample_every_n_epochs:
+            due = plan.is_epoch_end(step) and plan.epoch_of(step) % args.sample_every_n_epochs == 0
+            return True if due else None
+        return False if args.sample_every_n_steps and step % args.sample_every_n_steps == 0 else None
+
+    def _sample_at_first(self, first: int) -> None:
+        m = self._m
+        if m.sampler and m.args.sample_at_first and first == 1 and m.accelerator.is_main_process:
+            m.sampler.draw(step=0, epoch=0, by_epoch=False)
+
+    def _look_for_stop(self, step: int) -> None:
+        if not self._m.stop.save_and_stop:
+            return
+        if step > 0 and step < self._m.plan.total_steps:
+            if self._m.accelerator.is_main_process:
+                self._checkpoints.save_now(step)
+            raise SavedForLater
+        if step == 0:
+            raise SavedForLater
+
+
+def recent_losses(plan: Plan, before: tuple[float, ...] = ()) -> deque[float]:
+    """The window that the average loss is taken over: one epoch."""
+    return deque(before, maxlen=plan.steps_per_epoch)
+
+
+def unwrap(optimizer: Any) -> Optimizer:
+    """The optimizer inside accelerate's."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    assert isinstance(inner, Optimizer)
+    return inner

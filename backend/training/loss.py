@@ -1,0 +1,97 @@
+"""What a prediction is worth: the loss per picture, and how timesteps weigh in it.
+
+SNR at a timestep is a/(1-a) with a the cumulative alpha. Min-SNR: Hang et al. 2023. Debiased estimation: Yu et al.
+2023.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from backend.training.arguments import TrainingArguments
+
+
+@dataclass(frozen=True, slots=True)
+class LossRules:
+    """The loss arguments of sd-scripts that this module honours."""
+
+    kind: str = "l2"
+    huber_schedule: str = "snr"
+    huber_c: float = 0.1
+    huber_scale: float = 1.0
+    min_snr_gamma: float | None = None
+    debiased: bool = False
+    scale_v_like_noise: bool = False
+    v_like: float | None = None
+
+
+def loss_rules(args: TrainingArguments) -> LossRules:
+    """The loss rules of a run."""
+    return LossRules(
+        args.loss_type,
+        args.huber_schedule,
+        args.huber_c,
+        args.huber_scale,
+        args.min_snr_gamma,
+        args.debiased_estimation_loss,
+        args.scale_v_pred_loss_like_noise_pred,
+        args.v_pred_like_loss,
+    )
+
+
+def loss_per_picture(
+    prediction: Tensor,
+    target: Tensor,
+    alphas: Tensor,
+    timesteps: Tensor,
+    rules: LossRules,
+    *,
+    predicts_v: bool,
+) -> Tensor:
+    """The loss (batch,) of predictions and targets (batch, channels, height, width), weighted by timestep."""
+    difference = prediction.float() - target.float()
+    if rules.kind == "l2":
+        loss = difference.square()
+    elif rules.kind == "l1":
+        loss = difference.abs()
+    else:
+        c = _huber_c(alphas, timesteps, rules).view(-1, 1, 1, 1)
+        loss = 2 * ((difference.square() + c.square()).sqrt() - c)
+        loss = loss * c if rules.kind == "huber" else loss
+    return loss.mean(dim=(1, 2, 3)) * _weights(alphas, timesteps, rules, predicts_v=predicts_v)
+
+
+def _huber_c(alphas: Tensor, timesteps: Tensor, rules: LossRules) -> Tensor:
+    """The width (batch,) of the quadratic part of the pseudo-Huber loss, which may fall with the noise."""
+    if rules.huber_schedule == "constant":
+        c = torch.full_like(alphas[timesteps], rules.huber_c)
+    elif rules.huber_schedule == "exponential":
+        c = torch.exp(math.log(rules.huber_c) / len(alphas) * timesteps.to(alphas.dtype))
+    else:
+        chosen = alphas[timesteps]
+        sigma = ((1 - chosen) / chosen.clamp(min=1e-8)).sqrt()
+        c = (1 - rules.huber_c) / (1 + sigma).square() + rules.huber_c
+    return c * rules.huber_scale
+
+
+def _weights(alphas: Tensor, timesteps: Tensor, rules: LossRules, *, predicts_v: bool) -> Tensor:
+    chosen = alphas[timesteps]
+    snr = chosen / (1 - chosen)
+    safe = snr.clamp(min=1e-8)
+    weights = torch.ones_like(snr)
+    if rules.min_snr_gamma:
+        weights = snr.clamp(max=rules.min_snr_gamma) / (snr + 1 if predicts_v else safe)
+    if rules.scale_v_like_noise:
+        weights = weights * snr / (snr + 1)
+    if rules.v_like:
+        weights = weights * (1 + rules.v_like * (snr + 1) / safe)
+    if rules.debiased:
+        bounded = safe.clamp(max=1000)
+        weights = weights * (1 / (bounded + 1) if predicts_v else bounded.rsqrt())
+    return weights

@@ -1,0 +1,194 @@
+"""The LoRA itself: which modules get one, its weights under kohya's names, its dropouts and norms.
+
+peft puts the adapters into the models. A file names each adapted module `lora_unet_…` or `lora_te_…` with underscores
+for dots, and keeps `lora_down.weight`, `lora_up.weight` and `alpha` of it; the scale is alpha / rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backend.errors import InvalidArgument
+
+_ADAPTER = "lora"
+_UNET, _TEXT = "lora_unet_", "lora_te_text_model_"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """Rank and alpha, and the chances of dropping ranks' outputs, whole ranks and whole modules."""
+
+    dim: int
+    alpha: float
+    dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+
+
+class LoraNetwork:
+    """The adapters in a U-Net and a text encoder (either may be None: then it has no part in the LoRA)."""
+
+    def __init__(self, unet: nn.Module | None, text_encoder: nn.Module | None, shape: NetworkShape) -> None:
+        self.shape = shape
+        self._layers: dict[str, nn.Module] = {}
+        if text_encoder is not None:
+            self._adapt(text_encoder, _text_targets(text_encoder), _TEXT)
+        if unet is not None:
+            self._adapt(unet, _unet_targets(unet), _UNET)
+        for layer in self._layers.values():
+            _drop(layer, shape)
+
+    def _adapt(self, model: nn.Module, targets: list[str], prefix: str) -> None:
+        pattern = "|".join(target.replace(".", r"\.") for target in targets)
+        config = LoraConfig(r=self.shape.dim, lora_alpha=self.shape.alpha, target_modules=f"(?:{pattern})")
+        inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
+        for name, module in model.named_modules():
+            if isinstance(module, LoraLayer):
+                self._layers[prefix + _plain(name, prefix).replace(".", "_")] = module
+
+    def __len__(self) -> int:
+        """How many modules are adapted."""
+        return len(self._layers)
+
+    def parameters(self, part: str) -> list[nn.Parameter]:
+        """The trainable weights of one part, `unet` or `text_encoder`."""
+        prefix = _UNET if part == "unet" else _TEXT
+        layers = [layer for name, layer in self._layers.items() if name.startswith(prefix)]
+        return [cast(nn.Parameter, half(layer).weight) for layer in layers for half in (_down, _up)]
+
+    def state_dict(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The tensors of the file, on the CPU and apart from the running ones."""
+        tensors: dict[str, Tensor] = {}
+        for name, layer in self._layers.items():
+            tensors[f"{name}.alpha"] = torch.tensor(self.shape.alpha, dtype=dtype)
+            tensors[f"{name}.lora_down.weight"] = _down(layer).weight.detach().to("cpu", dtype, copy=True)
+            tensors[f"{name}.lora_up.weight"] = _up(layer).weight.detach().to("cpu", dtype, copy=True)
+        return tensors
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], field: str) -> None:
+        """Take the weights of a file of the same shape.
+
+        Raises:
+            InvalidArgument: a module of the file does not exist here, is missing there, or has another rank.
+        """
+        modules = {key.split(".", 1)[0] for key in tensors}
+        if modules != set(self._layers):
+            odd = sorted(modules ^ set(self._layers))[0]
+            raise InvalidArgument(
+                field, f"holds another set of modules than this run trains, for example {odd}"
+            )
+        for name, layer in self._layers.items():
+            for part, weight in (("lora_down", _down(layer).weight), ("lora_up", _up(layer).weight)):
+                given = tensors.get(f"{name}.{part}.weight")
+                if given is None or given.shape != weight.shape:
+                    raise InvalidArgument(
+                        field,
+                        f"{name}.{part} is {_size(given)} there and {_size(weight)} here; use the same rank",
+                    )
+                weight.copy_(given)
+
+    @torch.no_grad()
+    def limit_norms(self, limit: float) -> tuple[int, float]:
+        """Scale weights down so that no module's change has a norm over `limit`; how many were, and the mean norm."""
+        norms, scaled = [], 0
+        for layer in self._layers.values():
+            down, up = _down(layer).weight, _up(layer).weight
+            norm = float((up.flatten(1) @ down.flatten(1)).norm()) * self.shape.alpha / self.shape.dim
+            if norm > limit:
+                ratio = (limit / norm) ** 0.5
+                down.mul_(ratio)
+                up.mul_(ratio)
+                norm, scaled = limit, scaled + 1
+            norms.append(norm)
+        return scaled, sum(norms) / len(norms)
+
+
+def dims_of_file(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
+    """Rank and alpha of a LoRA file, from its first module."""
+    down = next(tensor for key, tensor in tensors.items() if key.endswith("lora_down.weight"))
+    alpha = next(
+        (float(tensor) for key, tensor in tensors.items() if key.endswith(".alpha")), float(down.shape[0])
+    )
+    return int(down.shape[0]), alpha
+
+
+def _unet_targets(unet: nn.Module) -> list[str]:
+    """Every Linear and 1×1 convolution inside the U-Net's transformers."""
+    return [
+        f"{outer}.{inner}"
+        for outer, block in unet.named_modules()
+        if type(block).__name__ == "Transformer2DModel"
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+    ]
+
+
+def _text_targets(text_encoder: nn.Module) -> list[str]:
+    """Every Linear inside CLIP's attention and MLP."""
+    return [
+        f"{outer}.{inner}"
+        for outer, block in text_encoder.named_modules()
+        if type(block).__name__ in ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP")
+        for inner, module in block.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+
+
+def _plain(name: str, prefix: str) -> str:
+    """The module name as files have it: transformers 5 dropped the `text_model` level that they keep."""
+    return name.removeprefix("text_model.") if prefix == _TEXT else name
+
+
+def _drop(layer: nn.Module, shape: NetworkShape) -> None:
+    """Dropouts on what the down projection gives, where kohya has them (peft has one on its input)."""
+    if not (shape.dropout or shape.rank_dropout or shape.module_dropout):
+        return
+
+    def hook(module: nn.Module, _: tuple[Tensor, ...], lowered: Tensor) -> Tensor | None:
+        return _dropped(lowered, shape) if module.training else None
+
+    _down(layer).register_forward_hook(hook)
+
+
+def _dropped(lowered: Tensor, shape: NetworkShape) -> Tensor:
+    if shape.module_dropout and float(torch.rand(())) < shape.module_dropout:
+        return lowered * 0
+    if shape.dropout:
+        lowered = functional.dropout(lowered, shape.dropout)
+    if shape.rank_dropout:
+        ranks = 1 if lowered.dim() == 4 else -1
+        sizes = [1] * lowered.dim()
+        sizes[0], sizes[ranks] = lowered.shape[0], lowered.shape[ranks]
+        kept = torch.rand(sizes, device=lowered.device) >= shape.rank_dropout
+        lowered = lowered * kept / (1 - shape.rank_dropout)
+    return lowered
+
+
+def _down(layer: nn.Module) -> nn.Linear | nn.Conv2d:
+    module = layer.lora_A[_ADAPTER]  # type: ignore[index]
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    return module
+
+
+def _up(layer: nn.Module) -> nn.Linear | nn.Conv2d:
+    module = layer.lora_B[_ADAPTER]  # type: ignore[index]
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    return module
+
+
+def _size(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else "×".join(str(side) for side in tensor.shape)
+
+
+def names(network: LoraNetwork) -> Iterator[str]:
+    """The adapted modules under kohya's names."""
+    return iter(network._layers)

@@ -1,0 +1,311 @@
+"""One training run from checked arguments to the final file: loads, builds, resumes, and hands over to the loop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+from torch import Tensor
+
+from backend.errors import RunFailed
+from backend.training import latent_cache, model, optimizers, state
+from backend.training.arguments import TrainingArguments
+from backend.training.checkpoints import Checkpoints
+from backend.training.checks import Prepared
+from backend.training.feed import Feed
+from backend.training.latent_cache import DiskCache, LatentCache
+from backend.training.latents import Encoder
+from backend.training.loop import Diffusion, Loop, Machinery, recent_losses, unwrap
+from backend.training.loss import loss_rules
+from backend.training.metadata import Metadata
+from backend.training.model import BaseModel, Denoiser
+from backend.training.network import LoraNetwork, NetworkShape, dims_of_file
+from backend.training.noise import alphas_cumprod, noise_rules
+from backend.training.plan import plan
+from backend.training.progress import Reporter
+from backend.training.samples import Sampler
+from backend.training.scalars import Scalars
+from backend.training.schedules import learning_rate_schedule
+from backend.training.seeds import derive, draw
+from backend.training.state import Position
+from backend.training.stopping import StopRequest
+from backend.training.text import CaptionTokens, FrozenText
+
+_CACHE_DIR = "LORAPOOL_CACHE_DIR"
+
+
+def train(args: TrainingArguments, prepared: Prepared, reporter: Reporter, stop: StopRequest) -> Path:
+    """Train; the path of the final LoRA.
+
+    Raises:
+        InvalidArgument: a state or a file of weights does not fit this run.
+        RunFailed: the run cannot reach its end; what was saved is kept.
+        SavedForLater: it was asked to stop, and has saved its state.
+    """
+    return _Run(args, prepared, reporter, stop).train()
+
+
+class _Run:
+    def __init__(
+        self, args: TrainingArguments, prepared: Prepared, reporter: Reporter, stop: StopRequest
+    ) -> None:
+        self.args, self.prepared, self.reporter, self.stop = args, prepared, reporter, stop
+        self.precision = _usable_precision(args.mixed_precision, reporter)
+        self.accelerator = Accelerator(mixed_precision=self.precision)
+        reporter.quiet = not self.accelerator.is_main_process
+        self.device = self.accelerator.device
+        self.dtype = state.precision(self.precision)
+        self.resumed = state.read_position(args.resume) if args.resume else None
+        self.seed = self._choose_seed()
+        self.plan = plan(args, prepared.report.batches_per_epoch, self.accelerator.num_processes)
+
+    def _choose_seed(self) -> int:
+        asked = self.args.seed
+        if self.resumed is not None:
+            if asked is not None and asked != self.resumed.seed:
+                self.reporter.log(
+                    f"seed {asked} is left aside: the resumed run goes on with its own, {self.resumed.seed}"
+                )
+            return self.resumed.seed
+        return draw() if asked is None else asked
+
+    def train(self) -> Path:
+        args = self.args
+        self.reporter.phase("loading model")
+        base = model.load(self.prepared.model, vae=args.vae, dtype=self.dtype)
+        network = self._network(base)
+        self._place(base)
+        encoder = Encoder(base.vae, self.device, torch.float32 if args.no_half_vae else self.dtype)
+        cache = self._cache(base, encoder)
+        machinery = self._machinery(base, network, encoder, cache)
+        first = self._resume(machinery)
+        self._announce(len(network))
+        checkpoints, loop = self._loop(machinery)
+        try:
+            path = loop.run(first)
+        finally:
+            machinery.scalars.close()
+        self.accelerator.wait_for_everyone()
+        del checkpoints
+        return path
+
+    def _network(self, base: BaseModel) -> LoraNetwork:
+        args = self.args
+        weights: dict[str, Tensor] = load_file(args.network_weights) if args.network_weights else {}
+        dim, alpha = (
+            dims_of_file(weights) if args.dim_from_weights else (args.network_dim, args.network_alpha)
+        )
+        shape = NetworkShape(
+            dim,
+            alpha,
+            args.network_dropout or 0.0,
+            float(args.network_args.get("rank_dropout") or 0.0),
+            float(args.network_args.get("module_dropout") or 0.0),
+        )
+        torch.manual_seed(derive(self.seed, "network"))
+        network = LoraNetwork(
+            base.unet if args.trains_unet else None,
+            base.text_encoder if args.trains_text_encoder else None,
+            shape,
+        )
+        if weights:
+            network.load(weights, "network_weights")
+        return network
+
+    def _place(self, base: BaseModel) -> None:
+        args = self.args
+        base.unet.to(self.device).train()
+        base.text_encoder.to(self.device).train(args.trains_text_encoder)
+        if args.gradient_checkpointing:
+            base.unet.enable_gradient_checkpointing()  # type: ignore[operator]
+            if args.trains_text_encoder:
+                base.text_encoder.gradient_checkpointing_enable()  # type: ignore[operator]
+        base.vae.to(self.device, torch.float32 if args.no_half_vae else self.dtype)
+
+    def _cache(self, base: BaseModel, encoder: Encoder) -> LatentCache | None:
+        args, reporter = self.args, self.reporter
+        if not (args.cache_latents or args.cache_latents_to_disk):
+            return None
+        reporter.phase("caching latents")
+        disk = DiskCache(_cache_folder(args), base.vae) if args.cache_latents_to_disk else None
+        return latent_cache.build(
+            self.prepared.items,
+            encoder,
+            seed=self.seed,
+            batch_size=args.vae_batch_size,
+            disk=disk,
+            advance=lambda done, total: reporter.log(f"cached {done} of {total}"),
+        )
+
+    def _machinery(
+        self, base: BaseModel, network: LoraNetwork, encoder: Encoder, cache: LatentCache | None
+    ) -> Machinery:
+        args = self.args
+        names, rates, groups = _groups(args, network)
+        optimizer = optimizers.create(args.optimizer_type, args.optimizer_args, groups)
+        denoiser = Denoiser(base.unet, base.text_encoder, args.clip_skip)
+        prepared_denoiser, prepared_optimizer = self.accelerator.prepare(denoiser, optimizer)
+        tokens = CaptionTokens(base.tokenizer, base.text_positions, args.max_token_length)
+        return Machinery(
+            args=args,
+            plan=self.plan,
+            accelerator=self.accelerator,
+            denoiser=prepared_denoiser,
+            network=network,
+            optimizer=prepared_optimizer,
+            base_rates=rates,
+            rate_names=names,
+            schedule=learning_rate_schedule(args, self.plan.total_steps),
+            diffusion=self._diffusion(base),
+            encoder=encoder,
+            tokens=tokens,
+            frozen_text=None
+            if args.trains_text_encoder
+            else FrozenText(base.text_encoder, tokens, args.clip_skip),
+            feed=self._feed(cache),
+            seed=self.seed,
+            sampler=self._sampler(base),
+            scalars=Scalars(args.logging_dir if self.accelerator.is_main_process else None, args.log_prefix),
+            reporter=self.reporter,
+            stop=self.stop,
+        )
+
+    def _feed(self, cache: LatentCache | None) -> Feed:
+        return Feed(
+            self.prepared.items,
+            self.prepared.batch_sizes,
+            self.plan,
+            seed=self.seed,
+            reg_weight=self.args.prior_loss_weight,
+            cache=cache,
+            rank=self.accelerator.process_index,
+            workers=self.args.max_data_loader_n_workers,
+        )
+
+    def _diffusion(self, base: BaseModel) -> Diffusion:
+        args = self.args
+        alphas = alphas_cumprod(base.scheduler_config, zero_terminal_snr=args.zero_terminal_snr)
+        return Diffusion(alphas.to(self.device), self._predicts_v, noise_rules(args), loss_rules(args))
+
+    @property
+    def _predicts_v(self) -> bool:
+        return self.args.v_parameterization or self.prepared.model.prediction_type == "v_prediction"
+
+    def _sampler(self, base: BaseModel) -> Sampler | None:
+        args = self.args
+        if args.sample_prompts is None:
+            return None
+        return Sampler(
+            args.sample_prompts,
+            self.prepared.prompts,
+            args.output_dir / "sample",
+            args.output_name,
+            base,
+            default_sampler=args.sample_sampler,
+            native_size=self.prepared.model.native_size,
+            clip_skip=args.clip_skip,
+            predicts_v=self._predicts_v,
+            zero_snr=args.zero_terminal_snr,
+            seed=self.seed,
+            device=self.device,
+            autocast=self.accelerator.autocast,
+            reporter=self.reporter,
+        )
+
+    def _resume(self, machinery: Machinery) -> int:
+        """Put network and optimizer back where a state has them; the first step to do."""
+        if self.resumed is None or self.args.resume is None:
+            return 1
+        machinery.network.load(state.read_network(self.args.resume), "resume")
+        state.restore_optimizer(self.args.resume, unwrap(machinery.optimizer))
+        if self.accelerator.scaler is not None and self.resumed.scaler:
+            self.accelerator.scaler.load_state_dict(self.resumed.scaler)
+        if self.resumed.data != self._data_digest():
+            self.reporter.log(
+                "the data set is not the one of the saved state: the run goes on with what is there now"
+            )
+        if self.resumed.current_step >= self.plan.total_steps:
+            raise RunFailed(
+                f"the state is of step {self.resumed.current_step} and the run has {self.plan.total_steps} steps: "
+                "nothing is left to train; raise max_train_steps or max_train_epochs"
+            )
+        self.reporter.log(f"resuming after step {self.resumed.current_step}")
+        return self.resumed.current_step + 1
+
+    def _data_digest(self) -> str:
+        return state.data_digest(self.prepared.items, self.prepared.batch_sizes)
+
+    def _loop(self, machinery: Machinery) -> tuple[Checkpoints, Loop]:
+        losses = recent_losses(self.plan, self.resumed.losses if self.resumed else ())
+
+        def write_state(folder: Path, step: int) -> None:
+            scaler: Any = self.accelerator.scaler
+            position = Position(
+                step,
+                self.plan.epoch_of(step),
+                self.seed,
+                self.plan.batches_per_epoch,
+                self._data_digest(),
+                tuple(losses),
+                scaler.state_dict() if scaler is not None else {},
+            )
+            tensors = machinery.network.state_dict(torch.float32)
+            state.write(folder, position, tensors, unwrap(machinery.optimizer))
+
+        metadata = Metadata(self.args, self.prepared, self.seed, self.precision, self._predicts_v)
+        checkpoints = Checkpoints(
+            self.args, self.plan, machinery.network, metadata, self.reporter, write_state
+        )
+        return checkpoints, Loop(machinery, checkpoints, losses)
+
+    def _announce(self, modules: int) -> None:
+        report, args, say = self.prepared.report, self.args, self.reporter.log
+        say("running training")
+        say(f"  num train images * repeats: {report.showings}")
+        say(f"  num reg images: {report.reg_showings}")
+        say(f"  num batches per epoch: {report.batches_per_epoch}")
+        say(f"  num epochs: {self.plan.epochs}")
+        say(f"  batch size per device: {', '.join(str(size) for size in self.prepared.batch_sizes)}")
+        say(f"  gradient accumulation steps: {args.gradient_accumulation_steps}")
+        say(f"  total optimization steps: {self.plan.total_steps}")
+        say(f"  LoRA modules: {modules}, seed {self.seed}, device {self.device}, precision {self.precision}")
+
+
+def _usable_precision(asked: str, reporter: Reporter) -> str:
+    if asked == "fp16" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        reporter.log(
+            "mixed_precision fp16 needs a GPU; this machine has none, so the run goes on in full precision"
+        )
+        return "no"
+    return asked
+
+
+def _groups(
+    args: TrainingArguments, network: LoraNetwork
+) -> tuple[list[str], list[float], list[dict[str, Any]]]:
+    """Names, learning rates and parameter groups, text encoder first as in sd-scripts; a rate of 0 trains nothing."""
+    names, rates, groups = [], [], []
+    for name, part, own in (
+        ("textencoder", "text_encoder", args.text_encoder_lr),
+        ("unet", "unet", args.unet_lr),
+    ):
+        rate = args.learning_rate if own is None else own
+        parameters = network.parameters(part)
+        if parameters and rate:
+            names.append(name)
+            rates.append(rate)
+            groups.append({"params": parameters, "lr": rate})
+    return names, rates, groups
+
+
+def _cache_folder(args: TrainingArguments) -> Path:
+    """Where cached latents are kept: never in the data set."""
+    if given := os.environ.get(_CACHE_DIR):
+        return Path(given) / "latents"
+    if args.data_dir is not None:
+        return args.data_dir / "cache" / "latents"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorapool" / "latents"
