@@ -93,9 +93,9 @@ def build(
         for batch in _batches(missing, items, batch_size):
             pixels = torch.stack(list(pool.map(lambda key: pixels_of(items[key[0]], flip=key[1]), batch)))
             # What is on disk must not depend on the run that happened to write it.
-            noise = _Noise(
-                [generator(0, paths[key].name) if disk else generator(seed, "latents", *key) for key in batch]
-            )
+            chances = [
+                generator(0, paths[key].name) if disk else generator(seed, "latents", *key) for key in batch
+            ]
             for key, encoded in zip(batch, encoder(pixels, _Noise(chances)).cpu(), strict=True):
                 latents[key] = encoded.clone()
                 if disk:

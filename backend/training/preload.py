@@ -5,23 +5,42 @@ Only imports: no CUDA context and no OpenMP team may exist in a process that is 
 
 from __future__ import annotations
 
-import logging
+import importlib
 import os
 import warnings
+
+_LATER = (
+    "accelerate.optimizer",
+    "numpy.ctypeslib",
+    "peft.utils.transformers_weight_conversion",
+    "backend.training.run",
+    "backend.training.train_network",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "PIL.PngImagePlugin",
+    "tensorboard.summary.writer.event_file_writer",
+    "torch._dynamo",
+    "transformers.models.clip.modeling_clip",
+)
+"""What a run imports, sooner or later."""
 
 
 def preload() -> None:
     """Import the trainer with torch, diffusers, transformers, peft, accelerate and what they would import later."""
     quieten()
+    for name in _LATER:
+        importlib.import_module(name)
 
 
 def quieten() -> None:
-    """Keep other libraries' bars and remarks out of a run's log."""
+    """Keep other libraries' bars and remarks out of a run's log, and the libraries off the network."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    import transformers.utils.logging
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-    transformers.utils.logging.disable_progress_bar()
+    set_verbosity_error()
+    disable_progress_bar()
+    # Last, since importing diffusers imports parts of transformers, which remark on it.
+    from diffusers.utils.logging import set_verbosity_error as set_diffusers_verbosity_error
+
+    set_diffusers_verbosity_error()

@@ -59,6 +59,7 @@ class _Run:
         reporter.quiet = not self.accelerator.is_main_process
         self.device = self.accelerator.device
         self.dtype = state.precision(self.precision)
+        self.vae_dtype = torch.float32 if args.no_half_vae else self.dtype
         self.resumed = state.read_position(args.resume) if args.resume else None
         self.seed = self._choose_seed()
         self.plan = plan(args, prepared.report.batches_per_epoch, self.accelerator.num_processes)
@@ -79,7 +80,7 @@ class _Run:
         base = model.load(self.prepared.model, vae=args.vae, dtype=self.dtype)
         network = self._network(base)
         self._place(base)
-        encoder = Encoder(base.vae, self.device, torch.float32 if args.no_half_vae else self.dtype)
+        encoder = Encoder(base.vae, self.device, self.vae_dtype)
         cache = self._cache(base, encoder)
         machinery = self._machinery(base, network, encoder, cache)
         first = self._resume(machinery)
@@ -124,7 +125,9 @@ class _Run:
             base.unet.enable_gradient_checkpointing()  # type: ignore[operator]
             if args.trains_text_encoder:
                 base.text_encoder.gradient_checkpointing_enable()  # type: ignore[operator]
-        base.vae.to(self.device, torch.float32 if args.no_half_vae else self.dtype)
+        base.vae.to(self.device)
+        if self.vae_dtype != torch.float32:
+            base.vae.to(self.vae_dtype)
 
     def _cache(self, base: BaseModel, encoder: Encoder) -> LatentCache | None:
         args, reporter = self.args, self.reporter
