@@ -9,7 +9,10 @@ snapshot    snapshot(form, task_id=…, data_dir=…) -> Snapshot: what one subm
 from kohya_adapter.command import Command, command, kohya_command
 from kohya_adapter.fields import BASIC, BY_KEY, FAMILIES, FIELDS, SECRETS, Condition, Field, Value, groups
 from kohya_adapter.form import Form, Loaded, dumps, load_json, loads, read, save_json
+from kohya_adapter.presets import Preset, preset, presets
+from kohya_adapter.problems import Capabilities, Problem, Validation
 from kohya_adapter.snapshot import Snapshot, snapshot
+from kohya_adapter.validate import validate
 
 __all__ = [
     "BASIC",
@@ -17,12 +20,16 @@ __all__ = [
     "FAMILIES",
     "FIELDS",
     "SECRETS",
+    "Capabilities",
     "Command",
     "Condition",
     "Field",
     "Form",
     "Loaded",
+    "Preset",
+    "Problem",
     "Snapshot",
+    "Validation",
     "Value",
     "command",
     "dumps",
@@ -30,7 +37,10 @@ __all__ = [
     "kohya_command",
     "load_json",
     "loads",
+    "preset",
+    "presets",
     "read",
     "save_json",
     "snapshot",
+    "validate",
 ]

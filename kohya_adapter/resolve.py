@@ -10,32 +10,39 @@ from typing import Any
 
 from backend.errors import InvalidArgument
 from backend.paths import confined
+from kohya_adapter.config_keys import copied_keys
 from kohya_adapter.fields import FIELDS, Field
 from kohya_adapter.form import Form
 from kohya_adapter.launch import words
+from kohya_adapter.network import LYCORIS, network_module
 from kohya_adapter.script_arguments import is_path, parse_additional, script_arguments
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DATASET_PATHS = ("image_dir", "conditioning_data_dir", "metadata_file")
 
 
-def path_fields() -> tuple[Field, ...]:
-    """The fields whose text names a file or a folder."""
-    return tuple(field for field in FIELDS if field.format in ("file", "folder", "model"))
+def path_fields(form: Form) -> tuple[Field, ...]:
+    """The fields that name a file or a folder which this form's run would use, or publish into.
+
+    Fields of other model families are left alone, so that an old file with somebody's paths in them still loads; the
+    logging folder is, too, since every job logs into its own.
+    """
+    used = {*copied_keys(form.family).values(), "output_dir"} - {"logging_dir"}
+    if network_module(form) == LYCORIS:
+        used.add("LyCORIS_preset")
+    return tuple(
+        field for field in FIELDS if field.format in ("file", "folder", "model") and field.key in used
+    )
 
 
 def absolute_paths(form: Form, data_dir: Path) -> Form:
-    """The form with every path absolute, links resolved. Hub ids and names of presets stay as they are.
+    """The form with every path that matters absolute, links resolved. Hub ids and presets stay as they are.
 
     Raises:
         PathOutsideDataFolder: at the field whose path leaves the data folder.
     """
-    resolved = {
-        field.key: resolve(data_dir, field, form.text(field.key))
-        for field in path_fields()
-        if form.text(field.key)
-    }
-    return form.replace(resolved)
+    fields = (field for field in path_fields(form) if form.text(field.key))
+    return form.replace({field.key: resolve(data_dir, field, form.text(field.key)) for field in fields})
 
 
 def resolve(data_dir: Path, field: Field, text: str) -> str:

@@ -14,6 +14,8 @@ from importlib.resources import files
 from backend.errors import InvalidArgument
 from backend.training.argument_table import Kind, Row, convert, rows
 from backend.training.command_line import did_you_mean
+from kohya_adapter.allowed import is_allowed_optimizer, is_allowed_scheduler_class, is_pickle
+from kohya_adapter.network import MODULES
 
 MANAGED = frozenset(
     {
@@ -112,8 +114,26 @@ def parse_additional(family: str, argv: Sequence[str]) -> dict[str, list[str]]:
         if row is None:
             raise _refused(f"--{name} is not an argument of this trainer{did_you_mean(name, table)}")
         _check_value(row, values)
+        _check_imports(name, values)
         given[name] = values
     return given
+
+
+def _check_imports(name: str, values: list[str]) -> None:
+    """What the trainer would import or unpickle is on a list here too."""
+    match name:
+        case "network_module":
+            good = values[0] in MODULES.values()
+        case "optimizer_type":
+            good = is_allowed_optimizer(values[0])
+        case "lr_scheduler_type":
+            good = is_allowed_scheduler_class(values[0])
+        case "network_args":
+            good = not any("/" in value or "\\" in value for value in values)
+        case _:
+            good = not any(is_pickle(value) for value in values)
+    if not good:
+        raise _refused(f"--{name} {' '.join(values)} is not on the list of what may be loaded")
 
 
 def _check_value(row: Row, values: list[str]) -> None:

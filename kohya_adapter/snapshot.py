@@ -21,6 +21,7 @@ from pathlib import Path
 from backend.errors import InvalidArgument
 from backend.paths import LORAS, confined, job_dir
 from kohya_adapter import toml_text
+from kohya_adapter.allowed import refusals
 from kohya_adapter.command import command
 from kohya_adapter.form import Form, dumps
 from kohya_adapter.launch import words
@@ -83,11 +84,14 @@ def snapshot(
     """What a submission of this form consists of, every path absolute. Reads the dataset file, writes nothing.
 
     Raises:
-        InvalidArgument: an output name, free arguments or a dataset file that cannot be used.
+        InvalidArgument: an output name, free arguments or a dataset file that cannot be used, or a name that would
+            make the trainer import code.
         PathOutsideDataFolder: at the field whose path leaves the data folder.
     """
     if not _TASK_ID.fullmatch(task_id):
         raise InvalidArgument("task_id", f"{task_id!r} cannot name a folder")
+    for refusal in refusals(form):
+        raise refusal
     check_output_name(form.text("output_name"))
     check_launch(words(form, "extra_accelerate_launch_args"))
     folder = job_dir(data_dir.resolve(), task_id)

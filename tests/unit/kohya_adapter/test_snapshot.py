@@ -106,8 +106,7 @@ def test_a_dataset_file_is_copied_with_absolute_paths(data_dir: Path) -> None:
         ("network_weights", "~/a.safetensors"),
         ("resume", "link"),
         ("output_dir", "/tmp"),
-        ("logging_dir", "/var/log"),
-        ("LyCORIS_preset", "/etc/preset.toml"),
+        ("reg_data_dir", "~"),
         ("vae", "/etc"),
         ("additional_parameters", "--conditioning_data_dir /etc"),
         ("additional_parameters", "--resume=/etc"),
@@ -221,3 +220,42 @@ def test_secrets_are_in_no_file_of_a_job(data_dir: Path) -> None:
     assert done.secrets == {"WANDB_API_KEY": "w_x", "HF_TOKEN": "hf_x"}
     everything = json.dumps([done.files, done.argv, dict(done.environment)]) + repr(done)
     assert "w_x" not in everything and "hf_x" not in everything
+
+
+def test_a_lycoris_preset_file_is_confined_too(data_dir: Path) -> None:
+    form = FORM.replace({"LoRA_type": "LyCORIS/LoKr", "LyCORIS_preset": "/etc/preset.toml"})
+    with pytest.raises(PathOutsideDataFolder) as refusal:
+        submitted(data_dir, form)
+    assert refusal.value.field == "LyCORIS_preset"
+    submitted(data_dir, form.replace({"LyCORIS_preset": "attn-mlp"}))
+
+
+def test_somebody_elses_paths_in_fields_that_do_not_matter_are_left_alone(data_dir: Path) -> None:
+    other = {
+        "logging_dir": "/home/her/logs",
+        "ae": "E:\\models\\ae.safetensors",
+        "LyCORIS_preset": "/home/her/p.toml",
+    }
+    done = submitted(data_dir, FORM.replace(other))
+    assert "her" not in done.files["config.toml"] and "ae" not in config_of(done)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("optimizer", "evil.Optimizer"),
+        ("lr_scheduler_type", "evil.Schedule"),
+        ("LoRA_type", "evil.network"),
+        ("pretrained_model_name_or_path", "models/x.ckpt"),
+        ("network_weights", "loras/x.pt"),
+        ("additional_parameters", "--network_module evil"),
+        ("additional_parameters", "--optimizer_type evil.Optimizer"),
+        ("additional_parameters", "--lr_scheduler_type evil.Schedule"),
+        ("additional_parameters", "--network_args preset=/etc/x.toml"),
+        ("additional_parameters", "--base_weights loras/x.pt"),
+    ],
+)
+def test_nothing_that_would_run_code_is_ever_submitted(data_dir: Path, field: str, value: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        submitted(data_dir, FORM.replace({field: value}))
+    assert refusal.value.field == field
