@@ -77,25 +77,23 @@ def place(size: Size, rules: BucketRules, buckets: list[Size]) -> Placement:
 def _shrunk(size: Size, rules: BucketRules) -> Placement:
     width, height = size
     area = rules.resolution[0] * rules.resolution[1]
-    resized = size if width * height <= area else _to_area(width / height, area, rules.step)
-    bucket = (resized[0] // rules.step * rules.step, resized[1] // rules.step * rules.step)
-    if not bucket[0] or not bucket[1]:
+    candidates = [size] if width * height <= area else _to_area(width / height, area, rules.step)
+    ratio = width / height
+    placements = [
+        Placement((resized[0] // rules.step * rules.step, resized[1] // rules.step * rules.step), resized)
+        for resized in candidates
+        if min(resized) >= rules.step
+    ]
+    if not placements:
         raise TooNarrow
-    return Placement(bucket, resized)
+    return min(placements, key=lambda one: abs(one.bucket[0] / one.bucket[1] - ratio))
 
 
-def _to_area(ratio: float, area: int, step: int) -> Size:
-    """The size of this aspect ratio and about this area with one side on the step: the one that then loses least."""
-    width = max(round(math.sqrt(area * ratio)) // step * step, step)
-    height = max(round(math.sqrt(area / ratio)) // step * step, step)
-    by_width = (width, round(width / ratio))
-    by_height = (round(height * ratio), height)
-    return min((by_width, by_height), key=lambda size: _loss_of_ratio(size, ratio, step))
-
-
-def _loss_of_ratio(size: Size, ratio: float, step: int) -> float:
-    width, height = size[0] // step * step, size[1] // step * step
-    return abs(width / height - ratio) if width and height else math.inf
+def _to_area(ratio: float, area: int, step: int) -> list[Size]:
+    """The two sizes of this aspect ratio, within the area, that have one side on the step."""
+    width = int(math.sqrt(area * ratio)) // step * step
+    height = int(math.sqrt(area / ratio)) // step * step
+    return [(width, round(width / ratio)), (round(height * ratio), height)]
 
 
 def crop_offset(placement: Placement, at: tuple[float, float] = (0.5, 0.5)) -> tuple[int, int]:

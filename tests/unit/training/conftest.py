@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import backend.samples
+from backend.training.arguments import TrainingArguments, parse
+
+MODEL = Path(backend.samples.__file__).parent / "tiny-shapes"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A parent folder with `3_sks style`: three 64×64 pictures, two with captions."""
+    parent = tmp_path / "pictures"
+    folder = parent / "3_sks style"
+    folder.mkdir(parents=True)
+    for number, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (64, 64), colour).save(folder / f"{number}.png")
+    (folder / "0.txt").write_text("a red circle, sks style\n")
+    (folder / "1.txt").write_text("a green circle, sks style\n")
+    return parent
+
+
+@pytest.fixture
+def argv(pictures: Path, tmp_path: Path) -> list[str]:
+    """A command line that is good as it is."""
+    return [
+        *("--pretrained_model_name_or_path", str(MODEL)),
+        *("--train_data_dir", str(pictures)),
+        *("--output_dir", str(tmp_path / "out")),
+        *("--resolution", "64"),
+        *("--caption_extension", ".txt"),
+        *("--train_batch_size", "2"),
+        *("--max_train_steps", "6"),
+        *("--seed", "7"),
+    ]
+
+
+@pytest.fixture
+def parsed(argv: list[str]) -> Callable[..., TrainingArguments]:
+    """`parsed("--network_dim", "8")`: the good command line with more after it."""
+    return lambda *more: parse([*argv, *more], data_dir=None)
