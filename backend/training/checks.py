@@ -9,7 +9,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from backend.errors import InvalidArgument
-from backend.training import allowed, dataset_config, items, model_folder, prompts
+from backend.training import allowed, dataset_config, items, model_folder, position, prompts
 from backend.training.arguments import TrainingArguments
 from backend.training.dataset import DatasetSpec, from_folders
 from backend.training.items import BucketCount, Item
@@ -74,7 +74,9 @@ def prepare(args: TrainingArguments) -> Prepared:
     found = items.read(specs, field=field, data_dir=args.data_dir)
     _check_buckets(found, model)
     sample_prompts = prompts.read(args.sample_prompts) if args.sample_prompts else ()
-    return Prepared(specs, found, model, sample_prompts, _report(args, specs, found))
+    report = _report(args, specs, found)
+    _check_resume(args, report.total_steps)
+    return Prepared(specs, found, model, sample_prompts, report)
 
 
 def check_machine(args: TrainingArguments) -> None:
@@ -110,12 +112,22 @@ def _check_files(args: TrainingArguments) -> None:
         raise InvalidArgument(
             "vae", f"{args.vae} is not a VAE folder in diffusers' layout (it has no config.json)"
         )
-    if args.resume is not None and not (args.resume / "train_state.json").is_file():
-        raise InvalidArgument("resume", f"{args.resume} is not a state folder (it has no train_state.json)")
     if args.sample_prompts is not None and not args.sample_prompts.is_file():
         raise InvalidArgument("sample_prompts", f"the file {args.sample_prompts} does not exist")
     if args.output_dir.exists() and not args.output_dir.is_dir():
         raise InvalidArgument("output_dir", f"{args.output_dir} is a file, not a folder")
+
+
+def _check_resume(args: TrainingArguments, total_steps: int) -> None:
+    if args.resume is None:
+        return
+    done = position.read(args.resume).current_step
+    if done >= total_steps:
+        raise InvalidArgument(
+            "resume",
+            f"the state is of step {done} and the run has {total_steps} steps: nothing is left to train; "
+            "raise max_train_steps or max_train_epochs",
+        )
 
 
 def _check_buckets(found: list[Item], model: ModelFacts) -> None:

@@ -54,11 +54,13 @@ def _partial(path: Path) -> Iterator[Path]:
     part = _part_name(path, "part")
     try:
         yield part
-    except BaseException:
+    except BaseException as error:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

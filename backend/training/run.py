@@ -11,8 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor
 
-from backend.errors import RunFailed
-from backend.training import latent_cache, model, optimizers, state
+from backend.training import latent_cache, model, optimizers, position, state
 from backend.training.arguments import TrainingArguments
 from backend.training.checkpoints import Checkpoints
 from backend.training.checks import Prepared
@@ -26,12 +25,12 @@ from backend.training.model import BaseModel, Denoiser
 from backend.training.network import LoraNetwork, NetworkShape, dims_of_file
 from backend.training.noise import alphas_cumprod, noise_rules
 from backend.training.plan import plan
+from backend.training.position import Position
 from backend.training.progress import Reporter
 from backend.training.samples import Sampler
 from backend.training.scalars import Scalars
 from backend.training.schedules import learning_rate_schedule
 from backend.training.seeds import derive, draw
-from backend.training.state import Position
 from backend.training.stopping import StopRequest
 from backend.training.text import CaptionTokens, FrozenText
 
@@ -60,7 +59,7 @@ class _Run:
         self.device = self.accelerator.device
         self.dtype = state.precision(self.precision)
         self.vae_dtype = torch.float32 if args.no_half_vae else self.dtype
-        self.resumed = state.read_position(args.resume) if args.resume else None
+        self.resumed = position.read(args.resume) if args.resume else None
         self.seed = self._choose_seed()
         self.plan = plan(args, prepared.report.batches_per_epoch, self.accelerator.num_processes)
 
@@ -231,23 +230,18 @@ class _Run:
             self.reporter.log(
                 "the data set is not the one of the saved state: the run goes on with what is there now"
             )
-        if self.resumed.current_step >= self.plan.total_steps:
-            raise RunFailed(
-                f"the state is of step {self.resumed.current_step} and the run has {self.plan.total_steps} steps: "
-                "nothing is left to train; raise max_train_steps or max_train_epochs"
-            )
         self.reporter.log(f"resuming after step {self.resumed.current_step}")
         return self.resumed.current_step + 1
 
     def _data_digest(self) -> str:
-        return state.data_digest(self.prepared.items, self.prepared.batch_sizes)
+        return position.data_digest(self.prepared.items, self.prepared.batch_sizes)
 
     def _loop(self, machinery: Machinery) -> tuple[Checkpoints, Loop]:
         losses = recent_losses(self.plan, self.resumed.losses if self.resumed else ())
 
         def write_state(folder: Path, step: int) -> None:
             scaler: Any = self.accelerator.scaler
-            position = Position(
+            now = Position(
                 step,
                 self.plan.epoch_of(step),
                 self.seed,
@@ -257,7 +251,7 @@ class _Run:
                 scaler.state_dict() if scaler is not None else {},
             )
             tensors = machinery.network.state_dict(torch.float32)
-            state.write(folder, position, tensors, unwrap(machinery.optimizer))
+            state.write(folder, now, tensors, unwrap(machinery.optimizer))
 
         metadata = Metadata(self.args, self.prepared, self.seed, self.precision, self._predicts_v)
         checkpoints = Checkpoints(

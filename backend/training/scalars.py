@@ -12,27 +12,34 @@ class Scalars:
     """Writes to `<logging_dir>/<log_prefix><stamp>/network_train`; x is the step, over every resume."""
 
     def __init__(self, logging_dir: Path | None, prefix: str) -> None:
-        self._writer: SummaryWriter | None = None
+        self._folder: Path | None = None
+        self._opened: SummaryWriter | None = None
         if logging_dir is not None:
-            folder = logging_dir / f"{prefix}{time.strftime('%Y%m%d%H%M%S')}" / "network_train"
-            folder.mkdir(parents=True, exist_ok=True)
-            self._writer = SummaryWriter(str(folder))
+            self._folder = logging_dir / f"{prefix}{time.strftime('%Y%m%d%H%M%S')}" / "network_train"
+
+    @property
+    def _writer(self) -> SummaryWriter | None:
+        """Opened with the first value, so that a run that never steps leaves no empty file."""
+        if self._opened is None and self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._opened = SummaryWriter(str(self._folder))
+        return self._opened
 
     def step(self, step: int, loss: float, average: float, rates: dict[str, float]) -> None:
         """The values of a step; `rates` maps `unet` and `textencoder` to their learning rates."""
-        if self._writer is None:
+        if (writer := self._writer) is None:
             return
-        self._writer.add_scalar("loss/current", loss, step)
-        self._writer.add_scalar("loss/average", average, step)
+        writer.add_scalar("loss/current", loss, step)
+        writer.add_scalar("loss/average", average, step)
         for name, rate in rates.items():
-            self._writer.add_scalar(f"lr/{name}", rate, step)
+            writer.add_scalar(f"lr/{name}", rate, step)
 
     def epoch(self, epoch: int, average: float) -> None:
         """The mean loss of an epoch."""
-        if self._writer is not None:
-            self._writer.add_scalar("loss/epoch_average", average, epoch)
+        if (writer := self._writer) is not None:
+            writer.add_scalar("loss/epoch_average", average, epoch)
 
     def close(self) -> None:
         """Write out what is left."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._opened is not None:
+            self._opened.close()

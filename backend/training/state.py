@@ -7,10 +7,7 @@ no keeping.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +17,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from backend.errors import InvalidArgument
+from backend.training import position as position_file
 from backend.training.files import write_folder
-from backend.training.items import Item
-
-_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a run is: optimizer steps done, the epoch it is in, its seed, recent losses, and what it trains on.
-
-    `batches_per_epoch` and `data` (a digest) tell whether the data are still the same.
-    """
-
-    current_step: int
-    current_epoch: int
-    seed: int
-    batches_per_epoch: int
-    data: str
-    losses: tuple[float, ...]
-    scaler: dict[str, Any]
-
-
-def data_digest(items: list[Item], batch_sizes: list[int]) -> str:
-    """A digest of what is shown in which batch: names, captions, buckets, repeats."""
-    rows = [
-        (item.picture.path.name, item.picture.caption, item.dataset, repr(item.placement), item.copies)
-        for item in items
-    ]
-    return hashlib.blake2b(repr((rows, batch_sizes)).encode(), digest_size=16).hexdigest()
+from backend.training.position import Position
 
 
 def write(folder: Path, position: Position, network: dict[str, Tensor], optimizer: Optimizer) -> None:
@@ -58,37 +29,19 @@ def write(folder: Path, position: Position, network: dict[str, Tensor], optimize
         OSError: it cannot be written; an older one of the same name is still there.
     """
     tensors, rest = _split(optimizer.state_dict())
-    facts = {"version": _VERSION, **dataclasses.asdict(position)}
     write_folder(
         folder,
         {
             "model.safetensors": (save(network),),
             "optimizer.safetensors": (save(tensors),),
             "optimizer.json": (json.dumps(rest).encode(),),
-            "train_state.json": (json.dumps(facts).encode(),),
+            position_file.FILE: (position_file.encode(position),),
         },
     )
 
 
-def read_position(folder: Path) -> Position:
-    """Where the state was saved.
-
-    Raises:
-        InvalidArgument: it is no state folder of this trainer, or cannot be read.
-    """
-    try:
-        facts = json.loads((folder / "train_state.json").read_text(encoding="utf-8"))
-        if facts.pop("version") != _VERSION:
-            raise KeyError("version")
-        return Position(**{**facts, "losses": tuple(facts["losses"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidArgument(
-            "resume", f"{folder} is not a state folder of the built-in trainer ({error!r}); start without it"
-        ) from None
-
-
 def read_network(folder: Path) -> dict[str, Tensor]:
-    """The LoRA of a state; raises as `read_position` does."""
+    """The LoRA of a state; raises as `position.read` does."""
     return _load(folder / "model.safetensors")
 
 
