@@ -1,0 +1,133 @@
+"""The application, and serving it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from backend.errors import LorapoolError
+from backend.gateway import answers, queue_docs, services_api, tasks_api
+from backend.gateway.auth import Authority
+from backend.gateway.catalog import Catalog
+from backend.gateway.context import Gateway
+from backend.gateway.gauges import refresh
+from backend.gateway.hub import Hub
+from backend.gateway.liveness import WatchedWebSocket
+from backend.gateway.metrics import CONTENT_TYPE, Metrics
+from backend.gateway.queue_api import PredictRoute, QueueApi
+from backend.settings import Settings, administrator_token
+from backend.store.call import command
+from backend.store.connection import AsyncStore
+from backend.views import ErrorView
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorView} for status in (400, 401, 403, 404, 409, 413, 450, 503)
+}
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The gateway over the store at `settings.redis_url`; it may be made before the store answers."""
+    settings = settings.resolved()
+    store = AsyncStore(settings.redis_url)
+    hub = Hub(store)
+    catalog = Catalog(store, hub)
+    token = settings.token or administrator_token(settings.data_dir)
+    gateway = Gateway(settings, store, hub, catalog, Authority(token, catalog), Metrics())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await hub.start()
+        follower = asyncio.create_task(catalog.follow())
+        try:
+            yield
+        finally:
+            await hub.stop()
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+            await store.close()
+
+    app = FastAPI(
+        title="lorapool", version=version("lorapool"), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.state.gateway = gateway
+    # First in the list: the queue protocol is the hot path and needs none of FastAPI's reading of arguments.
+    app.router.routes.insert(0, PredictRoute(QueueApi(gateway)))
+    app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
+    app.add_api_route("/metrics", _metrics, methods=["GET"], tags=["health"], response_class=Response)
+    app.add_exception_handler(LorapoolError, answers.on_error)
+    app.add_exception_handler(HTTPException, answers.on_http)
+    app.add_exception_handler(RequestValidationError, answers.on_validation)
+    app.add_exception_handler(Exception, answers.on_bug)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _healthz(request: Request) -> dict[str, str]:
+    """Whether the gateway and the store answer. Needs no token."""
+    gateway: Gateway = request.app.state.gateway
+    await gateway.store.run(command("PING"))
+    return {"status": "ok"}
+
+
+async def _metrics(request: Request) -> Response:
+    """Counters and gauges for Prometheus. Needs a token."""
+    gateway: Gateway = request.app.state.gateway
+    await gateway.authority.caller(request.headers.get("authorization", ""), None, None)
+    await refresh(gateway)
+    return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        queue_docs.describe(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+class _Server(uvicorn.Server):
+    """Ends open streams before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._hub.stop()
+        await super().shutdown(sockets=sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        ws=WatchedWebSocket,
+        ws_max_size=1 << 20,
+        ws_ping_interval=5.0,
+        # Whether a client is there is decided by anything it sends, see liveness.py.
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+    )
+    _Server(config, app.state.gateway.hub).run()

@@ -1,0 +1,178 @@
+"""The control API about services, instances, decisions, and everything that changes."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+from starlette.responses import Response, StreamingResponse
+
+from backend.errors import InvalidArgument
+from backend.gateway.answers import json_answer
+from backend.gateway.context import CallerHere, Gateway, GatewayHere
+from backend.gateway.task_stream import changes, streamed
+from backend.gateway.task_views import instance_view
+from backend.instance import Instance, InstanceState
+from backend.service import Description, parse
+from backend.store import consumers, instances, pools, services, streams, task_queue, tasks
+from backend.store.services import Deployed
+from backend.views import DecisionList, InfoView, InstanceList, ServiceList, ServiceView, as_json
+
+router = APIRouter(tags=["services"])
+
+
+@router.get("/info", response_model=InfoView)
+async def info(gateway: GatewayHere, caller: CallerHere) -> Response:
+    """What one is talking to."""
+    names = [each.description.name for each in await gateway.catalog.all()]
+    view = InfoView(
+        version=version("lorapool"),
+        data_dir=str(gateway.settings.data_dir),
+        services=[name for name in names if caller.may_use(name)],
+        trainer="sd-scripts" if gateway.settings.sd_scripts_dir else "built-in",
+    )
+    return json_answer(as_json(view))
+
+
+async def load_instances(gateway: Gateway, service: str = "") -> list[Instance]:
+    """Instances that are not gone, of one service or of all."""
+    ids = await gateway.store.run(instances.ids())
+    answers = await gateway.store.run_all([call for name in ids for call in instances.details(name)])
+    found = [instances.assemble(name, answers[3 * n : 3 * n + 3]) for n, name in enumerate(ids)]
+    return [each for each in found if each is not None and service in ("", each.service)]
+
+
+async def service_view(
+    gateway: Gateway, deployed: Deployed, *, token: bool, warnings: tuple[str, ...] = ()
+) -> ServiceView:
+    """One service with its counts."""
+    # Reading the scaler's rules costs the start of the gateway a quarter of a second.
+    from backend.scaling import parse_autoscaler
+
+    description = deployed.description
+    bounds = parse_autoscaler(description.autoscaler)
+    here = await load_instances(gateway, description.name)
+    waiting, running = await counts(gateway, description)
+    return ServiceView(
+        name=description.name,
+        type=description.type.value,
+        state=_state(deployed, here),
+        created_at=deployed.created_at,
+        min=bounds.min,
+        max=bounds.max,
+        waiting=waiting,
+        running=running,
+        instances=len(here),
+        description=description.raw,
+        token=deployed.token if token else None,
+        warnings=list(warnings),
+    )
+
+
+def _state(deployed: Deployed, here: list[Instance]) -> str:
+    """The service's state in EAS's words."""
+    if deployed.stopped:
+        return "Stopping" if here else "Stopped"
+    if not deployed.description.type.runs_tasks:
+        return "Running"
+    if any(each.state in (InstanceState.IDLE, InstanceState.BUSY) for each in here):
+        return "Running"
+    return "Starting" if here else "Waiting"
+
+
+async def counts(gateway: Gateway, description: Description) -> tuple[int, int]:
+    """How many items wait and how many are being worked on."""
+    store, name = gateway.store, description.name
+    if description.type.runs_tasks:
+        return await store.run(tasks.waiting_count(name)), await store.run(task_queue.active_count(name))
+    queue = await store.run(consumers.view(name))
+    running = sum(group.pending for group in queue.groups)
+    return max(0, queue.length - running), running
+
+
+@router.get("/services", response_model=ServiceList)
+async def list_services(gateway: GatewayHere, caller: CallerHere) -> Response:
+    """Services by name."""
+    views = [
+        as_json(await service_view(gateway, each, token=caller.administrator))
+        for each in await gateway.catalog.all()
+        if caller.may_use(each.description.name)
+    ]
+    return json_answer({"services": views})
+
+
+@router.post("/services", response_model=ServiceView)
+async def create_service(
+    gateway: GatewayHere, caller: CallerHere, body: Annotated[dict[str, Any], Body()]
+) -> Response:
+    """Create a service from its description, or replace the description of one that exists."""
+    caller.need_administrator()
+    parsed = parse(body)
+    # As above: only who deploys pays for it.
+    from backend.deploy import deploy
+
+    await gateway.with_store(lambda store: deploy(store, parsed.description))
+    gateway.catalog.forget(parsed.description.name)
+    deployed = await gateway.catalog.get(parsed.description.name)
+    view = await service_view(gateway, deployed, token=True, warnings=parsed.warnings)
+    return json_answer(as_json(view))
+
+
+@router.get("/services/{service}", response_model=ServiceView)
+async def get_service(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
+    """One service."""
+    caller.need(service)
+    deployed = await gateway.catalog.get(service)
+    return json_answer(as_json(await service_view(gateway, deployed, token=caller.administrator)))
+
+
+@router.delete("/services/{service}", response_model=ServiceView)
+async def delete_service(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
+    """Remove a service: its waiting tasks are cancelled, its running ones stopped, its queues dropped."""
+    caller.need_administrator()
+    deployed = await gateway.catalog.get(service)
+    view = await service_view(gateway, deployed, token=False)
+    store = gateway.store
+    for task in [*await store.run(tasks.waiting(service)), *await store.run(tasks.active(service))]:
+        await store.run(tasks.cancel(task, by="the removal of the service"))
+    for queue in (service, f"{service}/sink", f"{service}/dead"):
+        await store.run(streams.drop(queue))
+    await store.run_all(services.forget(service))
+    await store.run(task_queue.announce_service(service))
+    gateway.catalog.forget(service)
+    return json_answer(as_json(view))
+
+
+@router.get("/instances", response_model=InstanceList)
+async def list_instances(gateway: GatewayHere, caller: CallerHere, service: str = "") -> Response:
+    """Instances that are not gone."""
+    found = [each for each in await load_instances(gateway, service) if caller.may_use(each.service)]
+    return json_answer({"instances": [as_json(instance_view(each)) for each in found]})
+
+
+@router.get("/decisions", response_model=DecisionList)
+async def list_decisions(
+    gateway: GatewayHere,
+    caller: CallerHere,
+    service: str = "",
+    limit: Annotated[int, Query(ge=1, le=2000)] = 100,
+) -> Response:
+    """What the scaler decided, why, and why not more; newest first."""
+    if not service:
+        names = [each.description.name for each in await gateway.catalog.all()]
+        if len(names) != 1:
+            raise InvalidArgument("service", f"name one of {', '.join(names) or 'no services'}")
+        service = names[0]
+    caller.need(service)
+    return json_answer({"decisions": await gateway.store.run(pools.decisions(service, limit))})
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def follow_changes(gateway: GatewayHere, caller: CallerHere) -> Response:
+    """Which tasks, instances and services change, as server-sent events."""
+    return streamed(changes(gateway, None if caller.administrator else caller.services))

@@ -1,0 +1,106 @@
+"""One connected consumer: asks the store for what it may have, sends it, and waits to be woken.
+
+When a newer connection of the same consumer takes over, the older one is left open and idle: closing it would make a
+client that is still there connect again at once, and take over in turn, for ever. It asks now and then whether it
+may have its place back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from backend.errors import LorapoolError, StoreUnavailable
+from backend.gateway.bench import Bench, Benches, Seat
+from backend.gateway.context import Gateway
+from backend.gateway.hub import TICK
+from backend.queue.patience import patiently
+from backend.queue.stream import consumer_topic
+from backend.store import consumers
+from backend.store.consumers import Watch
+from backend.store.streams import Item
+
+_STORE_PAUSE = 0.25
+
+
+class QueueEnded(LorapoolError):
+    """The queue was ended, and all that was in it was delivered."""
+
+    status = 410
+
+
+class Session:
+    """The consumer of one connection."""
+
+    def __init__(self, gateway: Gateway, benches: Benches, watch: Watch) -> None:
+        self._store = gateway.store
+        self._hub = gateway.hub
+        self._delivered = gateway.metrics.delivered.labels(watch.queue)
+        self._benches = benches
+        self._watch = watch
+        self._sent: list[int] = []
+
+    async def connect(self) -> None:
+        """Register the consumer, before its connection is accepted.
+
+        Raises:
+            QueueEnded: there is nothing to watch any more.
+        """
+        if await patiently(self._store, consumers.connect(self._watch)) == "ended":
+            raise QueueEnded(f"queue {self._watch.queue} was ended and all of it was delivered")
+
+    async def run(self, deliver: Callable[[Item], Awaitable[None]], *, looks_often: bool) -> str:
+        """Deliver until the queue ends, or until cancelled. `looks_often`: items come back by time alone."""
+        watch, seat = self._watch, Seat()
+        topic = consumer_topic(watch.queue, watch.group, watch.consumer)
+        with self._benches.joined(watch) as bench, self._hub.waiting(seat, topic, ticks=looks_often):
+            while await self._turn(deliver, bench, seat):
+                pass
+        return "ended"
+
+    async def _turn(self, deliver: Callable[[Item], Awaitable[None]], bench: Bench, seat: Seat) -> bool:
+        """Fetch once and do what follows; False at the end of the queue."""
+        try:
+            delivery = await self._store.run(consumers.fetch(self._watch, sent=self._sent))
+        except StoreUnavailable:
+            await asyncio.sleep(_STORE_PAUSE)
+            return True
+        self._sent = []
+        match delivery.state:
+            case "ok":
+                bench.wake()
+                await self._deliver(deliver, delivery.items)
+            case "empty":
+                await bench.sit(seat)
+            case "full":
+                await seat.wait()
+            case "lost":
+                await self._park()
+            case "ended":
+                return False
+        return True
+
+    async def _deliver(self, deliver: Callable[[Item], Awaitable[None]], items: list[Item]) -> None:
+        for item in items:
+            await deliver(item)
+            if self._watch.auto_commit:
+                self._sent.append(item.index)
+        self._delivered.inc(len(items))
+
+    async def _park(self) -> None:
+        """Until the place is free again."""
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                if await self._store.run(consumers.connect(self._watch, take_over=False)) == "ok":
+                    return
+            except StoreUnavailable:
+                continue
+
+    async def disconnect(self, *, counted: bool, reason: str) -> None:
+        """Give back what was not committed. If the store is away, the lease of this gateway does it later."""
+        call = consumers.disconnect(self._watch, counted=counted, reason=reason, sent=self._sent)
+        try:
+            await patiently(self._store, call)
+        except StoreUnavailable:
+            return

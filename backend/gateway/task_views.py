@@ -1,0 +1,124 @@
+"""Records of the store as views."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from backend import paths
+from backend.instance import Instance
+from backend.records import FileWritten
+from backend.store import task_queue, tasks
+from backend.store.connection import AsyncStore
+from backend.store.tasks import Plan, Point
+from backend.task import Task, TaskState
+from backend.views import AttemptView, FileView, InstanceView, ProgressView, TaskView
+
+
+def task_view(task: Task, plan: Plan | None) -> TaskView:
+    """A task as the API shows it; `plan` is what is expected of a waiting one."""
+    if task.state is not TaskState.WAITING:
+        plan = None
+    return TaskView(
+        **{name: getattr(task, name) for name in _SAME},
+        request_id=task.request_id or task.id,
+        state=task.state.value,
+        position=plan.position if plan else None,
+        expected_start=plan.expected_start if plan else None,
+        attempts=[AttemptView(**dataclasses.asdict(attempt)) for attempt in task.attempts],
+        progress=ProgressView(**dataclasses.asdict(task.progress)) if task.progress else None,
+        command=shlex.join(task.argv) if task.argv is not None else task.data.decode("utf-8", "replace"),
+        argv=list(task.argv) if task.argv is not None else None,
+    )
+
+
+_SAME = (
+    *("id", "service", "index", "kind", "name", "user", "priority", "reason", "phase", "created_at"),
+    *("assigned_at", "started_at", "finished_at", "attempt", "instance", "exit_code", "cancel", "output"),
+    *("tags", "details", "log_lines"),
+)
+
+
+async def with_plan(store: AsyncStore, task: Task) -> TaskView:
+    """One task with its place in the queue: the supervisor's plan, or, before there is one, the queue's order."""
+    if task.state is not TaskState.WAITING:
+        return task_view(task, None)
+    plan = await store.run(tasks.plan(task.service, task.id))
+    if plan is None:
+        place = await store.run(task_queue.place(task.service, task.id))
+        plan = None if place is None else Plan(place + 1, None)
+    return task_view(task, plan)
+
+
+async def with_plans(store: AsyncStore, found: Iterable[Task]) -> list[TaskView]:
+    """Many tasks, asking for the plans of each service once."""
+    plans: dict[str, Mapping[str, Plan]] = {}
+    views = []
+    for task in found:
+        if task.state is TaskState.WAITING and task.service not in plans:
+            plans[task.service] = await store.run(task_queue.plans(task.service))
+        known = plans.get(task.service, {}).get(task.id)
+        views.append(task_view(task, known) if known else await with_plan(store, task))
+    return views
+
+
+async def load(store: AsyncStore, ids: Iterable[str]) -> list[Task]:
+    """The tasks of these ids that exist, in this order."""
+    found = await store.run_all([tasks.maybe(task_id) for task_id in ids])
+    return [task for task in found if task is not None]
+
+
+def point_view(point: Point) -> dict[str, float | int | None]:
+    """A point of the curve."""
+    number, progress = point
+    return {"n": number, **dataclasses.asdict(progress)}
+
+
+def file_views(data_dir: Path, task: str, written: Iterable[FileWritten]) -> list[FileView]:
+    """Files as the API shows them: relative to the job folder; what lies elsewhere cannot be fetched by its task."""
+    folder = paths.job_dir(data_dir, task)
+    views = []
+    for file in written:
+        path = folder / file.path
+        if not path.is_relative_to(folder):
+            continue
+        try:
+            stat = path.stat()
+        except OSError:
+            stat = None
+        views.append(
+            FileView(
+                kind=file.kind,
+                path=path.relative_to(folder).as_posix(),
+                step=file.step,
+                epoch=file.epoch,
+                label=file.label,
+                size=stat.st_size if stat else None,
+                modified=stat.st_mtime if stat else None,
+            )
+        )
+    return views
+
+
+def instance_view(instance: Instance) -> InstanceView:
+    """An instance as the API shows it."""
+    place = instance.place
+    return InstanceView(
+        id=instance.id,
+        service=instance.service,
+        state=instance.state.value,
+        slots=instance.slots,
+        tasks=list(instance.tasks),
+        created_at=instance.created_at,
+        ready_at=instance.ready_at,
+        idle_since=instance.idle_since,
+        device=instance.device,
+        loaded=list(instance.loaded),
+        host=place.host if place else "",
+        pid=place.pid if place else None,
+        completed=instance.completed,
+        reason=instance.reason,
+        lease_left=instance.lease_left,
+    )

@@ -1,0 +1,69 @@
+"""Calls about the waiting tasks of a service as a queue: pages, positions, plans."""
+
+from __future__ import annotations
+
+import json
+
+from backend.store.call import Call, command
+from backend.store.keys import key
+from backend.store.tasks import Plan
+
+
+def page(service: str, start: int, count: int) -> Call[list[str]]:
+    """Ids of `count` waiting tasks from place `start` (0 is the head) on."""
+    call = command("LRANGE", key("rq_queue", service), start, start + count - 1)
+    return call.then(lambda answer: [item.decode() for item in answer])
+
+
+def place(service: str, task: str) -> Call[int | None]:
+    """How many tasks stand before this one; None when it does not wait."""
+    return command("LPOS", key("rq_queue", service), task).then(
+        lambda answer: None if answer is None else int(answer)
+    )
+
+
+def plans(service: str) -> Call[dict[str, Plan]]:
+    """What the supervisor expects of the waiting tasks."""
+
+    def read(answer: dict[bytes, bytes] | list[bytes]) -> dict[str, Plan]:
+        pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+        return {task.decode(): Plan(*json.loads(text)) for task, text in pairs}
+
+    return command("HGETALL", key("plan", service)).then(read)
+
+
+def active_count(service: str) -> Call[int]:
+    """How many tasks are assigned or running."""
+    return command("SCARD", key("active", service)).then(int)
+
+
+def last_index(service: str) -> Call[int]:
+    """The last index that was given to a task, 0 when none was."""
+    return command("HGET", key("service", service), "last_index").then(lambda answer: int(answer or 0))
+
+
+def set_priority(task: str, priority: int) -> Call[None]:
+    """Set the priority of a task that exists; dispatch looks at it the next time it chooses."""
+    return command("HSET", key("task", task), "priority", priority).then(lambda _: None)
+
+
+def ended(service: str) -> Call[bool]:
+    """Whether the input queue takes no more tasks."""
+    return command("HGET", key("queue", service), "ended").then(lambda answer: answer == b"1")
+
+
+def announce(service: str, task: str) -> Call[None]:
+    """Say that a task changed."""
+    text = json.dumps({"kind": "task", "id": task, "service": service})
+    return command("PUBLISH", key("events"), text).then(lambda _: None)
+
+
+def announce_service(service: str) -> Call[None]:
+    """Say that a service changed."""
+    text = json.dumps({"kind": "service", "id": service, "service": service})
+    return command("PUBLISH", key("events"), text).then(lambda _: None)
+
+
+def end(service: str, *, ended: bool) -> Call[None]:
+    """Take no more tasks, or take them again; those that wait still run."""
+    return command("HSET", key("queue", service), "ended", int(ended)).then(lambda _: None)

@@ -1,0 +1,235 @@
+"""What the gateway answers and the client reads, typed. Plain data: importing this costs nothing.
+
+Times are seconds since the epoch, durations seconds, sizes bytes. Readers ignore keys they do not know, so that a
+newer gateway may say more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One delivery of a task to an instance. `outcome` is null while it runs."""
+
+    number: int
+    instance: str
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressView:
+    """Where a run is; see `backend.records.Progress`."""
+
+    step: int
+    total: int
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    lr: float | None = None
+    seconds_per_step: float | None = None
+    eta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task. `position` 1 is next to start, null unless it waits; `command` is the payload as a shell line."""
+
+    id: str
+    service: str
+    index: int
+    request_id: str
+    kind: str
+    name: str
+    user: str
+    priority: int
+    state: str
+    reason: str
+    phase: str
+    position: int | None
+    expected_start: float | None
+    created_at: float
+    assigned_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    attempt: int
+    attempts: list[AttemptView]
+    instance: str
+    progress: ProgressView | None
+    exit_code: int | None
+    cancel: str | None
+    output: str
+    tags: dict[str, str]
+    command: str
+    argv: list[str] | None
+    details: dict[str, Any]
+    log_lines: int
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.state in ("succeeded", "failed", "cancelled", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskList:
+    """Tasks, newest first."""
+
+    tasks: list[TaskView]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines as [number, text], numbers from 1; `next` is what to ask for after them, `total` how many there are."""
+
+    lines: list[tuple[int, str]]
+    next: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarPage:
+    """Points of the curve: objects with `n` (number, from 1), `step`, `loss`, `lr`, …"""
+
+    points: list[dict[str, float | int | None]]
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A file that a task wrote; `path` is relative to its job folder; `size` is null when it is gone."""
+
+    kind: str
+    path: str
+    step: int | None = None
+    epoch: int | None = None
+    label: str | None = None
+    size: int | None = None
+    modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileList:
+    """Files in the order in which they were written."""
+
+    files: list[FileView]
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView:
+    """One instance; `lease_left` is how long it may stay silent before it counts as gone."""
+
+    id: str
+    service: str
+    state: str
+    slots: int
+    tasks: list[str]
+    created_at: float
+    ready_at: float | None = None
+    idle_since: float | None = None
+    device: str = ""
+    loaded: list[str] = field(default_factory=list)
+    host: str = ""
+    pid: int | None = None
+    completed: int = 0
+    reason: str = ""
+    lease_left: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceList:
+    """Instances that are not gone."""
+
+    instances: list[InstanceView]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service. `min` and `max` are its bounds of instances; `token` is shown to the administrator only."""
+
+    name: str
+    type: str
+    state: str
+    created_at: float
+    min: int
+    max: int
+    waiting: int
+    running: int
+    instances: int
+    description: dict[str, Any]
+    token: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceList:
+    """Services by name."""
+
+    services: list[ServiceView]
+
+
+@dataclass(frozen=True, slots=True)
+class InfoView:
+    """What one is talking to. `trainer` is `built-in` or `sd-scripts`."""
+
+    version: str
+    data_dir: str
+    services: list[str]
+    trainer: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionList:
+    """Scaling decisions, newest first."""
+
+    decisions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorView:
+    """Why something was refused or failed. `field` is the argument or form field that is wrong."""
+
+    error: str
+    message: str
+    field: str | None = None
+
+
+def read(view: type[V], values: Mapping[str, Any]) -> V:
+    """A view from its JSON object.
+
+    Raises:
+        TypeError: a field without a default is missing.
+    """
+    hints = get_type_hints(view)
+    names = {item.name for item in dataclasses.fields(view)}  # type: ignore[arg-type]
+    return view(**{name: _value(hints[name], value) for name, value in values.items() if name in names})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not types.NoneType)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return read(hint, value)
+    if get_origin(hint) is list:
+        inner = get_args(hint)[0]
+        return [_value(inner, item) for item in value]
+    if get_origin(hint) is tuple:
+        return tuple(value)
+    return value
+
+
+def as_json(view: Any) -> dict[str, Any]:
+    """A view as a JSON object."""
+    return dataclasses.asdict(view)
