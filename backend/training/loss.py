@@ -62,7 +62,9 @@ def loss_per_picture(
         loss = difference.abs()
     else:
         c = _huber_c(alphas, timesteps, rules).view(-1, 1, 1, 1)
-        loss = 2 * ((difference.square() + c.square()).sqrt() - c)
+        # 2·(sqrt(d²+c²) - c), without the cancellation for small d.
+        squares = difference.square()
+        loss = 2 * squares / ((squares + c.square()).sqrt() + c)
         loss = loss * c if rules.kind == "huber" else loss
     return loss.mean(dim=(1, 2, 3)) * _weights(alphas, timesteps, rules, predicts_v=predicts_v)
 

@@ -6,7 +6,7 @@ for dots, and keeps `lora_down.weight`, `lora_up.weight` and `alpha` of it; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,6 +52,8 @@ class LoraNetwork:
         inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
         for name, module in model.named_modules():
             if isinstance(module, LoraLayer):
+                _down(module).float()
+                _up(module).float()
                 self._layers[prefix + _plain(name, prefix).replace(".", "_")] = module
 
     def __len__(self) -> int:
@@ -63,6 +65,15 @@ class LoraNetwork:
         prefix = _UNET if part == "unet" else _TEXT
         layers = [layer for name, layer in self._layers.items() if name.startswith(prefix)]
         return [cast(nn.Parameter, half(layer).weight) for layer in layers for half in (_down, _up)]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the file's tensors by their names."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, layer in self._layers.items():
+            shapes[f"{name}.alpha"] = ()
+            shapes[f"{name}.lora_down.weight"] = tuple(_down(layer).weight.shape)
+            shapes[f"{name}.lora_up.weight"] = tuple(_up(layer).weight.shape)
+        return shapes
 
     def state_dict(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The tensors of the file, on the CPU and apart from the running ones."""
@@ -187,8 +198,3 @@ def _up(layer: nn.Module) -> nn.Linear | nn.Conv2d:
 
 def _size(tensor: Tensor | None) -> str:
     return "missing" if tensor is None else "×".join(str(side) for side in tensor.shape)
-
-
-def names(network: LoraNetwork) -> Iterator[str]:
-    """The adapted modules under kohya's names."""
-    return iter(network._layers)

@@ -71,7 +71,7 @@ def parse_line(line: str) -> SamplePrompt:
     Raises:
         InvalidArgument: an option that is not known, or whose value is not a number where it must be.
     """
-    prompt, *options = re.split(r"\s--(?=[a-z]+\b)", f" {line}")
+    prompt, *options = re.split(r"\s--(?=[a-z]+(?:\s|$))", f" {line}")
     values: dict[str, Any] = {"prompt": prompt.strip()}
     for option in options:
         letter, _, value = option.strip().partition(" ")

@@ -31,7 +31,8 @@ class LearningRateSchedule:
         if self.name == "constant":
             return 1.0
         if done < self.warmup:
-            return done / self.warmup
+            risen = done / self.warmup
+            return self._lifted(risen) if self.name == "warmup_stable_decay" else risen
         if self.name == "constant_with_warmup":
             return 1.0
         if self.name == "inverse_sqrt":
@@ -50,7 +51,7 @@ class LearningRateSchedule:
         if self.name == "cosine_with_restarts":
             return 0.0 if progress >= 1 else _half_cosine(self.cycles * progress % 1)
         if self.name == "cosine_with_min_lr":
-            return _half_cosine(self.cycles * progress) * (1 - self.min_ratio) + self.min_ratio
+            return self._lifted(_half_cosine(self.cycles * progress))
         return _half_cosine(progress)
 
     def _stable_then_decay(self, done: int) -> float:
@@ -58,7 +59,10 @@ class LearningRateSchedule:
         if done < self.warmup + stable:
             return 1.0
         progress = min((done - self.warmup - stable) / max(1, self.decay), 1.0)
-        return _half_cosine(self.cycles * progress) * (1 - self.min_ratio) + self.min_ratio
+        return self._lifted(_half_cosine(self.cycles * progress))
+
+    def _lifted(self, factor: float) -> float:
+        return factor * (1 - self.min_ratio) + self.min_ratio
 
 
 def _half_cosine(progress: float) -> float:

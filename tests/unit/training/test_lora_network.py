@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from backend.errors import InvalidArgument
+from backend.training.network import LoraNetwork, NetworkShape, dims_of_file
+
+REAL = Path(__file__).with_name("data") / "lora_keys_sd15.tsv"
+
+
+def small_unet() -> nn.Module:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 16),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+
+
+def small_text_encoder() -> nn.Module:
+    torch.manual_seed(0)
+    config = CLIPTextConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=50
+    )
+    return CLIPTextModel(config)
+
+
+def test_names_and_shapes_are_those_of_a_real_sd15_file() -> None:
+    # Given models of the true shape of Stable Diffusion 1.5, without memory for their weights
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+            )
+        )
+    # When they get a LoRA of rank 4
+    network = LoraNetwork(unet, text, NetworkShape(4, 2.0))
+    # Then its tensors are those of a file that sd-scripts wrote
+    real = dict(line.split("\t") for line in REAL.read_text().split("\n") if line)
+    assert len(real) == 792
+    assert {name: "x".join(map(str, shape)) for name, shape in network.shapes().items()} == real
+
+
+def test_a_fresh_lora_changes_nothing_and_only_its_weights_learn() -> None:
+    unet = small_unet()
+    before = unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample
+    unet.requires_grad_(False)
+    network = LoraNetwork(unet, None, NetworkShape(4, 4.0))
+    assert torch.equal(unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample, before)
+    learning = {id(weight) for weight in unet.parameters() if weight.requires_grad}
+    assert learning == {id(weight) for weight in network.parameters("unet")}
+    assert network.parameters("text_encoder") == []
+
+
+def test_weights_stay_in_full_precision_on_a_half_precision_model() -> None:
+    unet = small_unet().to(torch.bfloat16)
+    network = LoraNetwork(unet, None, NetworkShape(4, 4.0))
+    assert {weight.dtype for weight in network.parameters("unet")} == {torch.float32}
+
+
+def test_what_is_saved_can_be_loaded_and_carries_rank_and_alpha() -> None:
+    one = LoraNetwork(small_unet(), small_text_encoder(), NetworkShape(4, 2.0))
+    for weight in [*one.parameters("unet"), *one.parameters("text_encoder")]:
+        nn.init.normal_(weight)
+    saved = one.state_dict(torch.float32)
+    two = LoraNetwork(small_unet(), small_text_encoder(), NetworkShape(4, 2.0))
+    two.load(saved, "network_weights")
+    again = two.state_dict(torch.float32)
+    assert saved.keys() == again.keys()
+    assert all(torch.equal(saved[name], again[name]) for name in saved)
+    assert dims_of_file(saved) == (4, 2.0)
+
+
+def test_a_file_of_another_shape_is_refused() -> None:
+    saved = LoraNetwork(small_unet(), None, NetworkShape(8, 2.0)).state_dict(torch.float32)
+    with pytest.raises(InvalidArgument, match="use the same rank"):
+        LoraNetwork(small_unet(), None, NetworkShape(4, 2.0)).load(saved, "resume")
+    with pytest.raises(InvalidArgument, match="another set of modules"):
+        LoraNetwork(small_unet(), small_text_encoder(), NetworkShape(8, 2.0)).load(saved, "resume")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        NetworkShape(8, 8.0, dropout=0.5),
+        NetworkShape(8, 8.0, rank_dropout=0.5),
+        NetworkShape(8, 8.0, module_dropout=0.5),
+    ],
+)
+def test_dropouts_act_in_training_only(shape: NetworkShape) -> None:
+    unet = small_unet()
+    network = LoraNetwork(unet, None, shape)
+    for weight in network.parameters("unet"):
+        nn.init.normal_(weight, std=0.2)
+
+    def draw() -> torch.Tensor:
+        with torch.no_grad():
+            return unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample
+
+    unet.eval()
+    assert torch.equal(draw(), draw())
+    unet.train()
+    assert not torch.equal(draw(), draw())
+
+
+def test_norms_are_limited() -> None:
+    network = LoraNetwork(small_unet(), None, NetworkShape(4, 2.0))
+    for weight in network.parameters("unet"):
+        nn.init.normal_(weight)
+    scaled, mean = network.limit_norms(1.0)
+    assert scaled == len(network)
+    assert mean == pytest.approx(1.0)
+    assert network.limit_norms(1.01)[0] == 0
