@@ -1,0 +1,62 @@
+"""The form, made while the front end already answers.
+
+Importing Gradio takes seconds; the other pages need none of it. Until the form is there, its address shows a page that
+waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Late:
+    """An application that `make` builds in a thread once `running` is entered; `waiting` is shown until then."""
+
+    def __init__(self, make: Callable[[], FastAPI], waiting: str) -> None:
+        self._make = make
+        self._waiting = HTMLResponse(waiting, headers={"cache-control": "no-store"})
+        self._app: ASGIApp | None = None
+        self._failed = ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is entered the application is built and served, its own start and end included."""
+        ending = asyncio.Event()
+        serving = asyncio.create_task(self._serve(ending))
+        try:
+            yield
+        finally:
+            ending.set()
+            if self._app is None:
+                # A thread cannot be interrupted; nobody waits for a form at the end.
+                serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+    async def _serve(self, ending: asyncio.Event) -> None:
+        try:
+            made = await asyncio.to_thread(self._make)
+            async with made.router.lifespan_context(made):
+                self._app = made
+                await ending.wait()
+        except Exception as error:
+            self._failed = (
+                f"The form could not be made: {error}. Jobs and Service work; see the front end's log."
+            )
+            raise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is not None:
+            await self._app(scope, receive, send)
+        elif self._failed:
+            await PlainTextResponse(self._failed, status_code=500)(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/"):
+            await self._waiting(scope, receive, send)
+        else:
+            await PlainTextResponse("The form is not ready yet.", status_code=503)(scope, receive, send)

@@ -1,0 +1,252 @@
+"""The routes behind the live panes: lists, streams and files of the gateway, without its token.
+
+    GET  live/tasks                     older tasks, a page at a time
+    GET  live/tasks/{id}                one task
+    GET  live/tasks/{id}/log            a piece of its log
+    GET  live/tasks/{id}/log.txt        the whole log
+    GET  live/tasks/{id}/files/{path}   a picture, a checkpoint
+    POST live/tasks/{id}/{action}       cancel, retry, priority
+    GET  live/pool                      services, instances, decisions
+    WS   live/board                     all tasks as they change
+    WS   live/tasks/{id}                one task: state, log, scalars, files, as they come
+
+WebSockets rather than server-sent events towards the browser, because a browser opens at most six HTTP/1.1
+connections to one server: the seventh open page would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
+
+from app.board import Board, Message
+from app.gateway import Gateway, GatewayLost, GatewayRefused
+from backend.errors import InvalidInput, LorapoolError, NotFound
+
+router = APIRouter(prefix="/live")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ACTIONS = frozenset({"cancel", "retry", "priority"})
+_PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+_PASSED_ON = ("content-length", "etag", "last-modified")
+_SERVICE_KEYS = (
+    *("name", "type", "state", "created_at", "min", "max", "waiting", "running", "instances", "warnings"),
+)
+_CURSORS = ("log", "scalars", "files")
+_PING = 10.0
+_RETRY = (0.2, 0.5, 1.0, 2.0)
+
+
+def _gateway(connection: HTTPConnection) -> Gateway:
+    gateway: Gateway = connection.app.state.gateway
+    return gateway
+
+
+def _task(id: str) -> str:
+    if not _ID.fullmatch(id):
+        raise NotFound(f"There is no task {id[:80]!r}.")
+    return f"tasks/{id}"
+
+
+def _number(text: str | None, default: int = 0) -> int:
+    try:
+        return int(text) if text else default
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not a whole number.") from None
+
+
+@router.get("/tasks")
+async def tasks(request: Request) -> Any:
+    wanted = {"limit": _number(request.query_params.get("limit"), 50)}
+    if "before" in request.query_params:
+        wanted["before"] = _number(request.query_params["before"])
+    return await _gateway(request).get("tasks", **wanted)
+
+
+@router.get("/tasks/{id}")
+async def task(request: Request, id: str) -> Any:
+    return await _gateway(request).get(_task(id))
+
+
+@router.get("/tasks/{id}/log")
+async def log(request: Request, id: str) -> Any:
+    query = {name: _number(request.query_params.get(name)) for name in ("after", "limit")}
+    return await _gateway(request).get(f"{_task(id)}/log", **query)
+
+
+@router.get("/tasks/{id}/log.txt")
+async def whole_log(request: Request, id: str) -> Response:
+    return await _download(request, f"{_task(id)}/log.txt", f"{id}.log")
+
+
+@router.get("/tasks/{id}/files/{path:path}")
+async def file(request: Request, id: str, path: str) -> Response:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or not parts.name or {".", ".."} & set(path.split("/")) or "\0" in path:
+        raise NotFound(f"There is no file {path[:200]!r} in this job.")
+    return await _download(request, f"{_task(id)}/files/{quote(path)}", parts.name)
+
+
+@router.post("/tasks/{id}/{action}")
+async def act(request: Request, id: str, action: str) -> Any:
+    if action not in _ACTIONS:
+        raise NotFound(f"A task has no action {action[:80]!r}.")
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except ValueError:
+        raise InvalidInput("The request is not JSON. Nothing was changed.") from None
+    return await _gateway(request).post(f"{_task(id)}/{action}", body)
+
+
+@router.get("/pool")
+async def pool(request: Request) -> Any:
+    gateway = _gateway(request)
+    services, instances, decisions = await asyncio.gather(
+        gateway.get("services"), gateway.get("instances"), gateway.get("decisions", limit=60)
+    )
+    # A page never sees a token: not the front end's, and not a service's.
+    shown = [{key: service.get(key) for key in _SERVICE_KEYS} for service in services["services"]]
+    return {"now": time.time(), "services": shown, **instances, **decisions}
+
+
+@router.websocket("/board")
+async def board(socket: WebSocket) -> None:
+    shared: Board = socket.app.state.board
+    await _send_all(socket, shared.messages())
+
+
+@router.websocket("/tasks/{id}")
+async def follow(socket: WebSocket, id: str) -> None:
+    cursors = {name: _number(socket.query_params.get(name)) for name in _CURSORS}
+    await _send_all(socket, _task_messages(_gateway(socket), _task(id), cursors))
+
+
+async def _task_messages(gateway: Gateway, path: str, cursors: dict[str, int]) -> AsyncIterator[Message]:
+    """A task's events until its last one, over every loss of the gateway; a negative log cursor is a tail."""
+    last_id, attempt, lost = "", 0, False
+    while True:
+        try:
+            if cursors["log"] < 0:
+                cursors["log"] = max(0, (await gateway.get(path))["log_lines"] + cursors["log"])
+            async for event in gateway.stream(f"{path}/events", cursors, last_id):
+                if lost:
+                    lost = False
+                    yield {"event": "gateway", "state": "back"}
+                last_id, attempt = event.id or last_id, 0
+                yield {"event": event.name, "data": json.loads(event.data)}
+                if event.name == "end":
+                    return
+        except GatewayRefused as error:
+            if error.status < 500:
+                yield {"event": "refused", "data": error.answer}
+                return
+        except GatewayLost as error:
+            if not lost:
+                lost = True
+                yield {"event": "gateway", "state": "lost", "reason": str(error)}
+        await asyncio.sleep(_RETRY[min(attempt, len(_RETRY) - 1)])
+        attempt += 1
+
+
+async def _send_all(socket: WebSocket, messages: AsyncIterator[Message]) -> None:
+    """Send until there are no more messages or the page has gone; a ping in between tells it that all is well."""
+    await socket.accept()
+    sending = asyncio.create_task(_send(socket, messages))
+    gone = asyncio.create_task(_until_gone(socket))
+    try:
+        await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for job in (sending, gone):
+            job.cancel()
+            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
+                await job
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await socket.close()
+
+
+async def _send(socket: WebSocket, messages: AsyncIterator[Message]) -> None:
+    lock = asyncio.Lock()
+
+    async def send(message: Message) -> None:
+        async with lock:
+            await socket.send_text(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+
+    async def ping() -> None:
+        while True:
+            await asyncio.sleep(_PING)
+            await send({"event": "ping"})
+
+    pinging = asyncio.create_task(ping())
+    try:
+        async with contextlib.aclosing(messages) as following:  # type: ignore[type-var]
+            async for message in following:
+                await send(message)
+    finally:
+        pinging.cancel()
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    while True:
+        await socket.receive_text()
+
+
+async def _download(request: Request, path: str, name: str) -> Response:
+    """Pass a file on as it comes. Pictures are shown; anything else is saved, never run in this page's name."""
+    passage = contextlib.AsyncExitStack()
+    answer = await passage.enter_async_context(_gateway(request).file(path))
+    picture = _PICTURES.get(PurePosixPath(name).suffix.lower())
+    headers = {key: answer.headers[key] for key in _PASSED_ON if key in answer.headers}
+    headers["cache-control"] = "private, max-age=60" if picture else "no-store"
+    kind = "inline" if picture and "download" not in request.query_params else "attachment"
+    headers["content-disposition"] = f"{kind}; filename*=UTF-8''{quote(name, safe='')}"
+    return _Passage(passage, answer.aiter_raw(), headers, picture or "application/octet-stream")
+
+
+class _Passage(StreamingResponse):
+    """A streamed answer that lets go of its source however it ends."""
+
+    def __init__(
+        self,
+        source: contextlib.AsyncExitStack,
+        body: AsyncIterator[bytes],
+        headers: dict[str, str],
+        kind: str,
+    ) -> None:
+        super().__init__(body, headers=headers, media_type=kind)
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._source.aclose()
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Errors raised on purpose, as the gateway words them."""
+    assert isinstance(error, LorapoolError)
+    answer = (
+        error.answer
+        if isinstance(error, GatewayRefused)
+        else {"error": type(error).__name__, "message": str(error)}
+    )
+    return JSONResponse(answer, status_code=error.status)
+
+
+def install(app: FastAPI) -> None:
+    """Add the routes; `app.state` must have `gateway` and `board` before the first request."""
+    handler: Callable[[Request, Exception], Awaitable[Response]] = answer_error
+    app.add_exception_handler(LorapoolError, handler)
+    app.include_router(router)

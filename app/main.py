@@ -1,0 +1,101 @@
+"""The front end as one application, and the process that serves it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from app import live, pages, training
+from app.board import Board
+from app.gateway import Gateway
+from app.late import Late
+from app.security import Guard
+from backend.client import Client
+from kohya_adapter.problems import Capabilities
+
+_LONGEST_GOODBYE = 1
+"""Seconds that open streams get at the end: pages resume by themselves."""
+
+
+def create_app(
+    endpoint: str,
+    token: str,
+    data_dir: Path,
+    *,
+    host: str = "127.0.0.1",
+    root_path: str = "",
+    capabilities: Capabilities | None = None,
+) -> FastAPI:
+    """The front end of the deployment at `endpoint`.
+
+    Args:
+        token: of the gateway; no page ever sees it.
+        data_dir: as this process sees it, for the pickers and the checks.
+        host: what it listens on; on loopback only addresses and `LORAPOOL_UI_HOSTS` are answered to.
+        root_path: the path prefix under which a proxy shows it, such as `/lora`, without a slash at the end.
+        capabilities: what the instances have, for the checks; None means everything.
+    """
+    app = FastAPI(title="lorapool", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
+    app.state.gateway = Gateway(endpoint, token)
+    app.state.board = Board(app.state.gateway)
+    app.state.client = Client(endpoint, token)
+    app.state.data_dir = data_dir.resolve()
+    app.state.root_path = root_path
+    app.state.capabilities = capabilities
+    app.add_api_route("/healthz", _healthz)
+    for part in (live, pages, training):
+        part.install(app)
+    app.state.form = Late(lambda: _form(root_path), pages.waiting("train", root_path))
+    app.mount("/", app.state.form)
+    names = os.environ.get("LORAPOOL_UI_HOSTS", "").split(",")
+    app.add_middleware(Guard, host=host, names=[platform.node(), *(name.strip() for name in names)])
+    return app
+
+
+def serve(endpoint: str, token: str, host: str, port: int, data_dir: Path, root_path: str = "") -> None:
+    """Serve the front end until SIGTERM or Ctrl-C."""
+    uvicorn.run(
+        create_app(endpoint, token, data_dir, host=host, root_path=root_path),
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=_LONGEST_GOODBYE,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with app.state.form.running():
+        yield
+    await app.state.board.close()
+    await app.state.gateway.close()
+
+
+async def _healthz() -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+def _form(root_path: str) -> FastAPI:
+    import gradio
+
+    from app import train_page
+
+    form: FastAPI = gradio.mount_gradio_app(
+        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        train_page.build(root_path),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        root_path=root_path or None,
+        theme=train_page.theme(),
+        head=train_page.head(root_path),
+    )
+    return form

@@ -1,0 +1,101 @@
+"""The pages that are not Gradio's, and the frame that all pages share."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+STATIC = Path(__file__).parent / "static"
+
+_PAGES = {"train": ("Train", ""), "jobs": ("Jobs", "jobs"), "service": ("Service", "service")}
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+_ICONS = {
+    "mark": '<path d="M5 4v13a3 3 0 0 0 3 3h11" /><circle cx="14.5" cy="9.5" r="4.5" />',
+    "theme": '<path d="M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5Z" />',
+}
+
+router = APIRouter()
+
+
+def icon(name: str) -> str:
+    """A line drawing of 24 units, in the colour of the text around it."""
+    return f'<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">{_ICONS[name]}</svg>'
+
+
+def frame(active: str, root_path: str) -> str:
+    """The bar at the top of every page."""
+    links = "".join(
+        f'<a href="{html.escape(root_path)}/{path}"{" aria-current=page" if key == active else ""}>{title}</a>'
+        for key, (title, path) in _PAGES.items()
+    )
+    return (
+        f'<header class="lp-bar"><a class="lp-brand" href="{html.escape(root_path)}/" aria-label="lorapool">'
+        f"{icon('mark')}<span>lorapool</span></a><nav aria-label=Pages>{links}</nav>"
+        f'<button type="button" class="lp-theme" data-lp-theme aria-label="Light or dark">{icon("theme")}</button>'
+        '</header><div class="lp-banner" role="status" hidden></div>'
+    )
+
+
+def head(root_path: str, styles: tuple[str, ...], script: str = "") -> str:
+    """What the head of every page holds: colours before the first paint, styles, the page's module."""
+    base = f"{html.escape(root_path)}/ui"
+    sheets = "".join(f'<link rel="stylesheet" href="{base}/css/{name}.css">' for name in styles)
+    return (
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="lp-root" content="{html.escape(root_path)}">'
+        f'<link rel="icon" href="{base}/icon.svg" type="image/svg+xml">'
+        f'<script src="{base}/js/theme.js"></script>{sheets}'
+    ) + (f'<script type="module" src="{base}/js/{script}.js"></script>' if script else "")
+
+
+def page(active: str, root_path: str, styles: tuple[str, ...]) -> HTMLResponse:
+    """A page that its module fills."""
+    title = _PAGES[active][0]
+    text = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title} · lorapool</title>'
+        f"{head(root_path, styles, active)}</head><body>{frame(active, root_path)}"
+        '<main id="lp-page"></main><noscript>This page needs JavaScript.</noscript></body></html>'
+    )
+    return HTMLResponse(text, headers={"content-security-policy": _POLICY, "cache-control": "no-cache"})
+
+
+def waiting(active: str, root_path: str) -> str:
+    """A page that asks again every second until there is something else at its address."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>lorapool</title>'
+        '<meta http-equiv="refresh" content="1">'
+        f"{head(root_path, ('look',))}</head><body>{frame(active, root_path)}"
+        '<p class="lp-empty">The form is being made ready…</p></body></html>'
+    )
+
+
+@router.get("/jobs")
+async def jobs(request: Request) -> HTMLResponse:
+    return page("jobs", request.app.state.root_path, ("look", "rows", "jobs", "log"))
+
+
+@router.get("/service")
+async def service(request: Request) -> HTMLResponse:
+    return page("service", request.app.state.root_path, ("look", "service"))
+
+
+class _Static(StaticFiles):
+    """Our own files: asked for again each time, answered with "not modified" as a rule."""
+
+    def file_response(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        answer = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        answer.headers["cache-control"] = "no-cache"
+        return answer
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages and their files."""
+    app.include_router(router)
+    app.mount("/ui", _Static(directory=STATIC), name="ui")

@@ -1,0 +1,52 @@
+// What a task made, besides pictures: the LoRA, checkpoints, states.
+
+import { h } from "./dom.js";
+import { clock, size } from "./format.js";
+import { fileUrl } from "./live.js";
+
+const KINDS = { lora: "LoRA", checkpoint: "Checkpoint", state: "State", other: "File" };
+const ORDER = Object.keys(KINDS);
+
+export function files(id) {
+  const known = new Map();
+  const body = h("tbody", {});
+  const element = h(
+    "section",
+    { class: "panel lp-card made", hidden: true },
+    h("h3", {}, "Files"),
+    h(
+      "div",
+      { class: "scroll-x" },
+      h(
+        "table",
+        { class: "files" },
+        h("thead", {}, h("tr", {}, h("th", {}, "Name"), h("th", {}, "Kind"), h("th", { class: "end wide" }, "Step"), h("th", { class: "end wide" }, "Written"), h("th", { class: "end" }, "Size"))),
+        body,
+      ),
+    ),
+  );
+  const add = (more) => {
+    for (const file of more) known.set(file.path, file);
+    const all = [...known.values()].sort(
+      (a, b) => ORDER.indexOf(a.kind) - ORDER.indexOf(b.kind) || (b.step ?? 0) - (a.step ?? 0) || a.path.localeCompare(b.path),
+    );
+    body.replaceChildren(...all.map((file) => line(id, file)));
+    element.hidden = !all.length;
+  };
+  return { element, add };
+}
+
+function line(id, file) {
+  const name = file.path.split("/").at(-1);
+  // A state is a folder: there is nothing to download in one piece.
+  const shown = file.kind === "state" ? name : h("a", { href: `${fileUrl(id, file.path)}?download`, download: name }, name);
+  return h(
+    "tr",
+    { "data-kind": file.kind },
+    h("td", {}, shown),
+    h("td", {}, KINDS[file.kind] ?? file.kind),
+    h("td", { class: "end wide" }, file.step ?? ""),
+    h("td", { class: "end wide" }, clock(file.modified)),
+    h("td", { class: "end" }, size(file.size)),
+  );
+}

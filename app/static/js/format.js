@@ -1,0 +1,88 @@
+// Numbers and times as a person says them.
+
+let skew = 0;
+
+/** The server's clock, in seconds: the machine that shows a page may be minutes off. */
+export const now = () => Date.now() / 1000 + skew;
+
+export function setClock(serverNow) {
+  skew = serverNow - Date.now() / 1000;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+/** Like `duration`, for what nobody needs to the second. */
+export function about(seconds) {
+  const s = Math.max(0, seconds);
+  if (s < 50) return `${Math.max(5, Math.round(s / 5) * 5)} s`;
+  if (s < 5400) return `${Math.max(1, Math.round(s / 60))} min`;
+  if (s < 129600) return `${Math.round(s / 3600)} h`;
+  return `${Math.round(s / 86400)} d`;
+}
+
+export function ago(at) {
+  if (!at) return "";
+  const s = now() - at;
+  return s < 10 ? "now" : `${about(s)} ago`;
+}
+
+export function clock(at) {
+  if (!at) return "–";
+  const date = new Date(at * 1000);
+  const day = date.toDateString() === new Date().toDateString();
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return day ? time : `${date.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
+}
+
+export function size(bytes) {
+  if (!Number.isFinite(bytes)) return "";
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let i = 0;
+  while (bytes >= 1000 && i < units.length - 1) (bytes /= 1000), i++;
+  return `${i && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[i]}`;
+}
+
+export function count(n) {
+  return Number(n).toLocaleString("en-US").replaceAll(",", " ");
+}
+
+/** Four significant digits, small ones with an exponent: 0.08312, 1e-4. */
+export function figure(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 0.001) return value.toExponential(2).replace(/\.?0+e/, "e");
+  return String(Number(value.toPrecision(4)));
+}
+
+/** What a task is waiting for or doing, in one line; empty when its state says it all. */
+export function note(task) {
+  switch (task.state) {
+    case "waiting": {
+      const place = task.position ? `queued, position ${task.position}` : "queued";
+      if (!task.expected_start) return place;
+      const left = task.expected_start - now();
+      return left > 3 ? `${place} · starts in about ${about(left)}` : `${place} · starts any moment`;
+    }
+    case "assigned":
+      return "given to an instance, starting";
+    case "running": {
+      if (task.cancel) return task.cancel === "save" ? "saving, then stopping" : "stopping";
+      const p = task.progress;
+      if (!p || !p.total) return task.phase || "starting";
+      const eta = p.eta !== null && p.eta !== undefined ? ` · ${about(p.eta)} left` : "";
+      return `step ${count(p.step)} of ${count(p.total)}${eta}`;
+    }
+    case "succeeded":
+      return task.started_at ? `took ${duration(task.finished_at - task.started_at)}` : "done";
+    default:
+      return task.reason || "";
+  }
+}

@@ -1,0 +1,110 @@
+// The jobs page: every task, and the one that the address names.
+
+import { Board } from "./board.js";
+import { h, root, say, toast } from "./dom.js";
+import { ask } from "./live.js";
+import { row, taskUrl } from "./row.js";
+import { Task } from "./task.js";
+
+const page = document.getElementById("lp-page");
+const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, "Loading…"));
+const summary = h("small", {});
+const list = h(
+  "section",
+  { class: "list lp-card", "aria-label": "Jobs" },
+  h("header", {}, h("h1", {}, "Jobs ", summary), h("a", { class: "lp-button", href: `${root}/` }, "New training")),
+  rows,
+);
+const pane = h("section", { class: "task", "aria-label": "Job" });
+page.append(list, pane);
+
+const shown = new Map();
+let current = null;
+let olderLeft = true;
+
+const wanted = () => new URLSearchParams(location.search).get("task");
+const wide = matchMedia("(min-width: 861px)");
+
+const board = new Board((what) => {
+  if (what === "pool") return;
+  drawList(what);
+  if (what === null) choose();
+});
+
+function drawList(changed) {
+  const tasks = board.newest();
+  if (!tasks.length) {
+    rows.replaceChildren(
+      h("p", { class: "lp-empty" }, h("b", {}, "No jobs yet"), "Start a training and it appears here, with its log, curve and pictures."),
+    );
+    say(summary, "");
+    return;
+  }
+  tasks.forEach((task, place) => {
+    let entry = shown.get(task.id);
+    if (!entry) shown.set(task.id, (entry = row(task.id)));
+    if (!changed || changed.has(task.id)) entry.update(task);
+    if (rows.children[place] !== entry.element) rows.insertBefore(entry.element, rows.children[place] ?? null);
+  });
+  for (const child of [...rows.children].slice(tasks.length)) child.remove();
+  if (olderLeft && tasks.length >= 100) rows.append(more);
+  const number = (state) => tasks.filter((task) => task.state === state).length;
+  const parts = [
+    [number("running") + number("assigned"), "running"],
+    [number("waiting"), "queued"],
+  ];
+  say(summary, parts.filter(([n]) => n).map(([n, word]) => `${n} ${word}`).join(", "));
+  mark();
+}
+
+const more = h("button", { class: "lp-button more", type: "button", onclick: older }, "Show older jobs");
+
+async function older() {
+  more.disabled = true;
+  try {
+    const oldest = board.newest().at(-1);
+    const { tasks } = await ask(`live/tasks?limit=100&before=${oldest.index}`);
+    olderLeft = tasks.length === 100;
+    for (const task of tasks) if (!board.tasks.has(task.id)) board.tasks.set(task.id, task);
+    more.remove();
+    drawList(null);
+  } catch (error) {
+    toast(error.message, true);
+  }
+  more.disabled = false;
+}
+
+/** Shows the task that the address names; where there is room and none is named, the newest. */
+function choose() {
+  const id = wanted() ?? (wide.matches ? board.newest()[0]?.id : undefined);
+  page.dataset.view = wanted() ? "task" : "list";
+  if (current?.id === id) return;
+  current?.close();
+  current = id ? new Task(id, { back: () => open(null), open }) : null;
+  pane.replaceChildren(...(current ? [current.element] : []));
+  mark();
+}
+
+function open(id) {
+  history.pushState(null, "", id ? taskUrl(id) : `${root}/jobs`);
+  choose();
+  if (id) scrollTo(0, 0);
+}
+
+function mark() {
+  for (const [id, entry] of shown) {
+    if (id === current?.id) entry.element.setAttribute("aria-current", "true");
+    else entry.element.removeAttribute("aria-current");
+  }
+}
+
+rows.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-task]");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  open(link.dataset.task);
+});
+addEventListener("popstate", choose);
+wide.addEventListener("change", choose);
+setInterval(() => board.loaded && !document.hidden && drawList(null), 5000);
+if (wanted()) choose();

@@ -1,0 +1,214 @@
+// Beside the form: what the training will be, what keeps it from starting, and how it fares once it has started.
+
+import { Board } from "./board.js";
+import { copy, h, isFinal, root, say, toast } from "./dom.js";
+import { count, note } from "./format.js";
+import { row, taskUrl } from "./row.js";
+
+const MOST_ROWS = 5;
+
+export class Outlook {
+  #train;
+  #fields;
+  #values;
+  #rows = new Map();
+  #started = new Set();
+  #answer = { problems: [], estimate: null };
+
+  constructor({ train, fields, values }) {
+    this.#train = train;
+    this.#fields = fields;
+    this.#values = values;
+    this.facts = h("dl", { class: "facts" });
+    this.buckets = h("p", { class: "lp-muted buckets" });
+    this.problems = h("div", { class: "problems", role: "status" });
+    this.service = h("select", { "aria-label": "Service" });
+    this.result = h("div", { class: "result", role: "status" });
+    this.now = h("div", { class: "rows" });
+  }
+
+  async mount() {
+    const [top, bottom] = await Promise.all([appears("lp-outlook"), appears("lp-after")]);
+    this.picker = h("label", { class: "picker", hidden: true }, h("span", {}, "Train on"), this.service);
+    top.append(h("h2", {}, "This training"), this.facts, this.buckets, this.problems, this.picker);
+    bottom.append(
+      this.result,
+      h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#command() }, "Show the command"),
+      h("section", { class: "now", hidden: true }, h("h2", {}, "Running and queued"), this.now),
+    );
+    this.#drawFacts();
+    this.board = new Board((what) => what !== "pool" && this.#drawNow());
+    setInterval(() => this.#drawNow(), 5000);
+    this.#offerServices();
+  }
+
+  async #offerServices() {
+    try {
+      const { services } = await this.#train("services");
+      this.service.replaceChildren(...services.map((name) => h("option", { value: name }, name)));
+      this.picker.hidden = services.length < 2;
+    } catch {
+      this.picker.hidden = true;
+    }
+  }
+
+  /** `answer` is that of train/check. */
+  show(answer) {
+    this.#answer = answer;
+    this.#fields.say(answer.problems);
+    this.#drawFacts();
+    this.#drawProblems();
+  }
+
+  unknown(message) {
+    this.problems.replaceChildren(h("p", { class: "lp-muted" }, message));
+  }
+
+  #drawFacts() {
+    const report = this.#answer.estimate;
+    const facts = report
+      ? {
+          Pictures: count(report.pictures),
+          "Shown per epoch": report.showings !== report.pictures && count(report.showings),
+          Captions: report.captioned === report.pictures ? "all" : `${count(report.captioned)} of ${count(report.pictures)}`,
+          Epochs: count(report.epochs),
+          Steps: `${count(report.total_steps)} (${count(report.steps_per_epoch)} an epoch)`,
+        }
+      : { Pictures: "–", Steps: "–" };
+    this.facts.replaceChildren(
+      ...Object.entries(facts)
+        .filter(([, value]) => value)
+        .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+    );
+    const buckets = report?.buckets ?? [];
+    say(this.buckets, buckets.length > 1 ? `${buckets.length} picture sizes` : "");
+    this.buckets.hidden = buckets.length < 2;
+  }
+
+  #drawProblems() {
+    const { problems } = this.#answer;
+    const errors = problems.filter((problem) => problem.severity === "error");
+    const warnings = problems.filter((problem) => problem.severity !== "error");
+    this.problems.replaceChildren(
+      ...this.#list(errors, errors.length === 1 ? "One thing to change first" : `${errors.length} things to change first`, "bad"),
+      ...this.#list(warnings, "Worth a look", "warn"),
+    );
+    document.getElementById("lp-start")?.classList.toggle("lp-blocked", errors.length > 0);
+  }
+
+  #list(problems, title, kind) {
+    if (!problems.length) return [];
+    const names = [...new Set(problems.map((problem) => problem.field))];
+    return [
+      h(
+        "p",
+        { class: `summary ${kind}` },
+        h("b", {}, `${title}: `),
+        names.flatMap((key, i) => [
+          i ? ", " : "",
+          h("button", { type: "button", onclick: () => this.#fields.go(key) }, this.#fields.title(key)),
+        ]),
+      ),
+    ];
+  }
+
+  /** Queue the form; what keeps it from being queued is said at the fields. */
+  async start() {
+    this.result.replaceChildren(h("p", { class: "lp-muted" }, "Checking…"));
+    const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
+    try {
+      const answer = await this.#train("submit", { values: this.#values(), service: this.service.value, id });
+      if (answer.task) this.#queued(answer.task);
+      else this.#refused(answer);
+    } catch (error) {
+      this.result.replaceChildren(h("p", { class: "summary bad" }, error.message));
+    }
+  }
+
+  #refused(answer) {
+    this.show(answer);
+    this.result.replaceChildren();
+    const first = answer.problems.find((problem) => problem.severity === "error");
+    toast("Not started: something has to be changed first.", true);
+    if (first) this.#fields.go(first.field);
+  }
+
+  #queued(task) {
+    this.#started.add(task.id);
+    this.board.tasks.set(task.id, task);
+    this.result.replaceChildren(h("p", { class: "queued", "data-task": task.id }));
+    this.latest = task.id;
+    this.#drawNow();
+  }
+
+  #drawNow() {
+    const tasks = this.board.newest().filter((task) => !isFinal(task.state) || this.#started.has(task.id));
+    tasks.sort((a, b) => turn(a) - turn(b));
+    tasks.slice(0, MOST_ROWS).forEach((task, place) => {
+      if (!this.#rows.has(task.id)) this.#rows.set(task.id, row(task.id));
+      const { element, update } = this.#rows.get(task.id);
+      update(task);
+      if (this.now.children[place] !== element) this.now.insertBefore(element, this.now.children[place] ?? null);
+    });
+    for (const child of [...this.now.children].slice(Math.min(tasks.length, MOST_ROWS))) child.remove();
+    if (tasks.length > MOST_ROWS) {
+      this.now.append(h("a", { class: "lp-button quiet wide", href: `${root}/jobs` }, `${tasks.length - MOST_ROWS} more`));
+    }
+    this.now.parentElement.hidden = !tasks.length;
+    this.#drawResult();
+  }
+
+  #drawResult() {
+    const line = this.result.querySelector("p[data-task]");
+    const task = this.latest && this.board.tasks.get(this.latest);
+    if (!line || !task) return;
+    const words = { succeeded: "done", failed: "failed", cancelled: "stopped", dead: "gave up" };
+    const text = words[task.state] ?? note(task);
+    if (line.dataset.text === text) return;
+    line.dataset.text = text;
+    line.replaceChildren(h("b", {}, task.name), `: ${text}. `, h("a", { href: taskUrl(task.id) }, "Open the job"));
+  }
+
+  async #command() {
+    let made;
+    try {
+      made = await this.#train("command", { values: this.#values() });
+    } catch (error) {
+      toast(error.message, true);
+      return;
+    }
+    const dialog = h(
+      "dialog",
+      { class: "lp-dialog lp-ui command", onclose: () => dialog.remove(), onclick: (event) => event.target === dialog && dialog.close() },
+      h("header", {}, h("h2", {}, "The command"), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close")),
+      h("p", { class: "lp-muted" }, "This is what an instance runs. The files are written into the job's own folder when it is queued."),
+      h("pre", { class: "lp-code", id: "lp-command" }, made.command),
+      h("p", {}, h("button", { class: "lp-button", type: "button", onclick: () => copy(made.command) }, "Copy command")),
+      Object.entries(made.files)
+        .filter(([name, text]) => text && name !== "form.json")
+        .map(([name, text]) => h("details", {}, h("summary", {}, name), h("pre", { class: "lp-code" }, text))),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+}
+
+/** What ends first stands first. */
+function turn(task) {
+  if (isFinal(task.state)) return -2;
+  return task.state === "waiting" ? (task.position ?? Infinity) : -1;
+}
+
+/** The element of that id, as soon as Gradio has drawn it. */
+export function appears(id) {
+  return new Promise((resolve) => {
+    const look = () => {
+      const element = document.getElementById(id);
+      if (element) resolve(element);
+      return Boolean(element);
+    };
+    if (look()) return;
+    const observer = new MutationObserver(() => look() && observer.disconnect());
+    observer.observe(document.body, { childList: true, subtree: true });
+  });
+}

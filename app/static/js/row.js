@@ -1,0 +1,44 @@
+// One task in a list.
+
+import { chip, h, isFinal, root, say } from "./dom.js";
+import { ago, note } from "./format.js";
+
+export const taskUrl = (id) => `${root}/jobs?task=${encodeURIComponent(id)}`;
+
+/** An element that `update(task)` keeps true. */
+export function row(id) {
+  const name = h("b", {});
+  const state = h("span", {});
+  const line = h("span", { class: "note" });
+  const time = h("time", {});
+  const bar = h("div", { class: "lp-track" }, h("i", {}));
+  const element = h("a", { class: "job", href: taskUrl(id), "data-task": id }, name, state, line, time, bar);
+  const update = (task) => {
+    say(name, task.name || task.id);
+    name.title = task.name || task.id;
+    if (element.dataset.state !== task.state) state.replaceChildren(chip(task.state));
+    element.dataset.state = task.state;
+    say(line, note(task) || " ");
+    line.title = task.reason || "";
+    say(time, ago(isFinal(task.state) ? task.finished_at : task.created_at));
+    drawBar(bar, task);
+    bar.hidden = task.state !== "running";
+    bar.style.display = bar.hidden ? "none" : "";
+  };
+  return { element, update };
+}
+
+/** The bar of a task: where it is, or that it is somewhere. */
+export function drawBar(bar, task) {
+  const { progress } = task;
+  const known = progress && progress.total > 0;
+  const share = known ? Math.min(1, progress.step / progress.total) : task.state === "succeeded" ? 1 : 0;
+  bar.className = `lp-track ${task.state}${task.state === "running" && !known ? " unknown" : ""}`;
+  bar.firstChild.style.width = bar.classList.contains("unknown") ? "" : `${(share * 100).toFixed(2)}%`;
+  bar.setAttribute("role", "progressbar");
+  bar.setAttribute("aria-label", "Progress");
+  bar.setAttribute("aria-valuemin", 0);
+  bar.setAttribute("aria-valuemax", 100);
+  if (known) bar.setAttribute("aria-valuenow", Math.round(share * 100));
+  else bar.removeAttribute("aria-valuenow");
+}

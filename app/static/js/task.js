@@ -1,0 +1,240 @@
+// One task, live: what it does, its log, curve and pictures, what it made, and what can be done with it.
+
+import { Chart } from "./chart.js";
+import { ask as question, chip, copy, h, isFinal, root, say, toast } from "./dom.js";
+import { ago, clock, count, duration, figure, note, now } from "./format.js";
+import { files } from "./files.js";
+import { Gallery } from "./gallery.js";
+import { fileUrl, follow, post } from "./live.js";
+import { Log, TAIL } from "./log.js";
+import { drawBar } from "./row.js";
+import { Settings } from "./settings.js";
+
+export class Task {
+  #view = null;
+  #cursors = { log: -TAIL, scalars: 0, files: 0 };
+  #parts = {};
+
+  constructor(id, { back, open }) {
+    this.id = id;
+    this.open = open;
+    this.log = new Log(id);
+    this.chart = new Chart();
+    this.gallery = new Gallery(id);
+    this.files = files(id);
+    this.settings = new Settings(id);
+    this.#build(back);
+    this.connection = follow(() => this.#path(), (message) => this.#take(message));
+    this.clock = setInterval(() => this.#view && !isFinal(this.#view.state) && this.#draw(), 1000);
+  }
+
+  close() {
+    clearInterval(this.clock);
+    this.connection.stop();
+    this.chart.close();
+  }
+
+  #build(back) {
+    const p = this.#parts;
+    p.title = h("h2", {}, "…");
+    p.state = h("span", {});
+    p.acts = h("div", { class: "acts" });
+    p.facts = h("div", { class: "facts" });
+    p.reason = h("p", { class: "reason", hidden: true });
+    p.doing = h("b", {});
+    p.share = h("span", {});
+    p.bar = h("div", { class: "lp-track" }, h("i", {}));
+    p.numbers = h("dl", { class: "numbers" });
+    this.element = h(
+      "article",
+      {},
+      h(
+        "header",
+        { class: "head" },
+        h("button", { class: "lp-button quiet back", type: "button", onclick: back }, "‹ All jobs"),
+        p.title,
+        p.state,
+        p.acts,
+      ),
+      p.facts,
+      p.reason,
+      h("section", { class: "panel lp-card progress", "aria-label": "Progress" }, h("div", { class: "line" }, p.doing, p.share), p.bar, p.numbers),
+      h("div", { class: "pair" }, this.chart.element, this.gallery.element),
+      this.log.element,
+      this.files.element,
+      this.settings.element,
+    );
+  }
+
+  #path() {
+    const { log, scalars, files } = this.#cursors;
+    return `tasks/${encodeURIComponent(this.id)}?log=${log}&scalars=${scalars}&files=${files}`;
+  }
+
+  #take({ event, data }) {
+    switch (event) {
+      case "task":
+        this.#view = data;
+        this.#draw();
+        break;
+      case "log":
+        this.log.add(data.lines);
+        this.#cursors.log = data.next;
+        break;
+      case "scalars":
+        this.chart.add(data.points);
+        this.#cursors.scalars = data.next;
+        break;
+      case "files":
+        this.gallery.add(data.files.filter((file) => file.kind === "sample"));
+        this.files.add(data.files.filter((file) => file.kind !== "sample"));
+        this.lora = data.files.findLast((file) => file.kind === "lora") ?? this.lora;
+        if (this.#view) this.#drawActs(this.#view);
+        this.#cursors.files = data.next;
+        break;
+      case "refused":
+        this.element.replaceChildren(
+          h("div", { class: "lp-card lp-empty" }, h("b", {}, "This job cannot be shown"), data.message),
+        );
+        return false;
+      case "end":
+        return false;
+    }
+  }
+
+  #draw() {
+    const task = this.#view;
+    const p = this.#parts;
+    say(p.title, task.name || task.id);
+    document.title = `${title(task)} · lorapool`;
+    if (p.state.dataset.state !== task.state) p.state.replaceChildren(chip(task.state));
+    p.state.dataset.state = task.state;
+    this.gallery.expect(!isFinal(task.state));
+    this.#drawFacts(task);
+    this.#drawReason(task);
+    this.#drawProgress(task);
+    this.#drawActs(task);
+    this.settings.show(task);
+  }
+
+  #drawFacts(task) {
+    const facts = [
+      task.service,
+      task.user && `by ${task.user}`,
+      `submitted ${clock(task.created_at)}`,
+      task.started_at && `started ${clock(task.started_at)}`,
+      task.finished_at && `ended ${clock(task.finished_at)}`,
+      task.instance && !isFinal(task.state) && `on ${task.instance}`,
+      task.attempt > 1 && `attempt ${task.attempt}`,
+    ].filter(Boolean);
+    const text = facts.join("\n");
+    if (shows(this.#parts.facts, text)) return;
+    this.#parts.facts.replaceChildren(...facts.map((fact) => h("span", {}, fact)));
+  }
+
+  #drawReason(task) {
+    const { reason } = this.#parts;
+    reason.hidden = !task.reason || task.state === "succeeded";
+    reason.className = `reason ${task.state}`;
+    say(reason, task.reason || "");
+  }
+
+  #drawProgress(task) {
+    const p = this.#parts;
+    const { progress } = task;
+    say(p.doing, doing(task));
+    say(p.share, progress?.total ? `${Math.floor((100 * progress.step) / progress.total)} %` : "");
+    drawBar(p.bar, task);
+    const ran = task.started_at && (task.finished_at ?? now()) - task.started_at;
+    const rows = {
+      Step: progress && `${count(progress.step)} / ${count(progress.total)}`,
+      Epoch: progress?.epochs && `${progress.epoch} / ${progress.epochs}`,
+      Loss: progress?.loss && figure(progress.loss),
+      "Learning rate": progress?.lr && figure(progress.lr),
+      Speed: progress?.seconds_per_step && speed(progress.seconds_per_step),
+      "Time left": task.state === "running" && Number.isFinite(progress?.eta) && duration(progress.eta),
+      Elapsed: ran && duration(ran),
+      Position: task.state === "waiting" && task.position && String(task.position),
+      "Expected start": task.state === "waiting" && task.expected_start && `in about ${duration(task.expected_start - now())}`,
+      Waiting: task.state === "waiting" && duration(now() - task.created_at),
+    };
+    const shown = Object.entries(rows).filter(([, value]) => value);
+    const names = shown.map(([name]) => name).join();
+    if (!shows(p.numbers, names)) {
+      p.numbers.replaceChildren(...shown.map(([name]) => h("div", {}, h("dt", {}, name), h("dd", {}))));
+    }
+    shown.forEach(([, value], i) => say(p.numbers.children[i].lastChild, value));
+    p.numbers.hidden = !shown.length;
+  }
+
+  #drawActs(task) {
+    const final = isFinal(task.state);
+    const acts = [
+      final && this.lora && ["Download LoRA", () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)],
+      !final && !task.cancel && ["Stop", () => this.#stop("stop")],
+      task.state === "running" && task.kind === "command" && !task.cancel && ["Stop and save", () => this.#stop("save")],
+      final && ["Run again", () => this.#retry()],
+      task.kind === "command" && ["Edit and train", () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
+    ].filter(Boolean);
+    if (shows(this.#parts.acts, acts.map(([name]) => name).join())) return;
+    this.#parts.acts.replaceChildren(
+      ...acts.map(([name, act]) => h("button", { class: name === "Download LoRA" ? "lp-button primary" : "lp-button", type: "button", onclick: act }, name)),
+    );
+  }
+
+  async #stop(mode) {
+    const running = this.#view.state === "running";
+    const detail =
+      mode === "save"
+        ? "It writes its state and the LoRA as it is now, then ends."
+        : "It ends at once. Checkpoints and pictures made so far are kept.";
+    const sure = !running || (await question(mode === "save" ? "Save and stop this run?" : "Stop this run?", mode === "save" ? "Stop and save" : "Stop", detail));
+    if (sure) await this.#act(() => post(`live/tasks/${this.id}/cancel`, { mode }));
+  }
+
+  #retry() {
+    return this.#act(async () => {
+      const task = await post(`live/tasks/${this.id}/retry`);
+      this.open(task.id);
+      toast(`Queued again${task.position ? `, position ${task.position}` : ""}.`);
+    });
+  }
+
+  async #act(act) {
+    for (const button of this.#parts.acts.children) button.disabled = true;
+    try {
+      await act();
+    } catch (error) {
+      toast(error.message, true);
+    }
+    for (const button of this.#parts.acts.children) button.disabled = false;
+  }
+}
+
+/** Whether an element already shows this; notes that it does. */
+function shows(element, text) {
+  const same = element.dataset.shows === text;
+  element.dataset.shows = text;
+  return same;
+}
+
+function doing(task) {
+  if (task.state === "running") {
+    if (task.cancel) return task.cancel === "save" ? "Saving, then stopping…" : "Stopping…";
+    return capital(task.phase) || (task.progress ? "Training" : "Starting");
+  }
+  if (task.state === "succeeded") return `Done ${ago(task.finished_at)}`;
+  const words = { waiting: note(task), assigned: "Given to an instance, starting", failed: "Failed", cancelled: "Stopped", dead: "Gave up" };
+  return capital(words[task.state] ?? task.state);
+}
+
+const capital = (text) => (text ? text[0].toUpperCase() + text.slice(1) : "");
+
+const speed = (seconds) => (seconds >= 1 ? `${seconds.toPrecision(3)} s / step` : `${(1 / seconds).toPrecision(3)} steps / s`);
+
+function title(task) {
+  const name = task.name || task.id;
+  const { progress } = task;
+  if (task.state === "running" && progress?.total) return `${Math.floor((100 * progress.step) / progress.total)} % ${name}`;
+  return task.state === "succeeded" ? `✓ ${name}` : name;
+}

@@ -1,0 +1,37 @@
+// Runs before the first paint: the colours a person has chosen, or the system's.
+(() => {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const chosen = () => {
+    try {
+      return localStorage.getItem("lorapool.theme");
+    } catch {
+      return null;
+    }
+  };
+  const apply = () => {
+    const dark = (chosen() ?? (system.matches ? "dark" : "light")) === "dark";
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    // Gradio keeps its own mark on the body.
+    if (document.body && document.body.classList.contains("dark") !== dark) {
+      document.body.classList.toggle("dark", dark);
+    }
+    dispatchEvent(new Event("lorapool-theme"));
+  };
+  apply();
+  system.addEventListener("change", apply);
+  addEventListener("storage", apply);
+  addEventListener("DOMContentLoaded", () => {
+    apply();
+    new MutationObserver(apply).observe(document.body, { attributeFilter: ["class"] });
+  });
+  addEventListener("click", (event) => {
+    if (!event.target.closest?.("[data-lp-theme]")) return;
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    try {
+      localStorage.setItem("lorapool.theme", next);
+    } catch {
+      document.documentElement.dataset.theme = next;
+    }
+    apply();
+  });
+})();

@@ -1,0 +1,139 @@
+// The Train page: Gradio draws the fields, this decides what happens with them.
+//
+// Gradio calls `restore` when it is ready and puts what it returns into the fields, `changed` with all values after
+// each change, and `start`. To fill the form, `fill` is made to return the values and its hidden button is pressed.
+
+import { ask as request, post } from "./live.js";
+import { root, toast } from "./dom.js";
+import { Fields } from "./fields.js";
+import { Outlook } from "./outlook.js";
+import { tools } from "./tools.js";
+
+const STORED = "lorapool.form";
+const PATIENCE = 450;
+
+const table = await (await fetch(`${root}/train/table`)).json();
+const fields = new Fields(table);
+let values = {};
+let preset = "";
+let timer;
+let checking = null;
+let filling = null;
+let choices = {};
+
+const sent = () => fields.changed(values);
+
+/** Ask one of the page's own routes; see app/training.py. */
+async function train(path, body) {
+  return body ? post(`train/${path}`, body) : request(`train/${path}`);
+}
+
+const outlook = new Outlook({ train, fields, values: sent });
+
+function store() {
+  try {
+    localStorage.setItem(STORED, JSON.stringify({ values: fields.withoutSecrets(sent()), preset }));
+  } catch {
+    // A browser that keeps nothing still trains.
+  }
+}
+
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(STORED));
+  } catch {
+    return null;
+  }
+}
+
+/** The files that there are now, not those of when the server started. */
+async function look() {
+  try {
+    choices = await train("choices");
+  } catch {
+    // The fields take free text too.
+  }
+}
+
+/** The values to begin with: of the task that the address names, of this browser's last visit, or a newcomer's. */
+async function restore() {
+  await look();
+  const from = new URLSearchParams(location.search).get("from");
+  if (from) {
+    history.replaceState(null, "", `${root}/`);
+    try {
+      const answer = await train(`from/${encodeURIComponent(from)}`);
+      toast("These are the settings of that job. Change what you like and start.");
+      return begin(answer.values);
+    } catch (error) {
+      toast(error.message, true);
+    }
+  }
+  const last = stored();
+  if (last) return begin(last.values, last.preset);
+  try {
+    const answer = await train("start");
+    return begin(answer.values, answer.preset);
+  } catch {
+    return begin({});
+  }
+}
+
+function begin(wanted, name = "") {
+  preset = name;
+  bar.preset(name);
+  const list = fields.list(wanted);
+  values = fields.named(list);
+  show();
+  return fields.forGradio(list, choices);
+}
+
+/** Put these values into the form, everything else to its default. */
+function put(wanted, name = "") {
+  filling = begin(wanted, name);
+  store();
+  document.querySelector("#lp-fill").click();
+}
+
+const fill = () => filling;
+
+function changed(list) {
+  values = fields.named(list);
+  clearTimeout(timer);
+  timer = setTimeout(() => (store(), show()), PATIENCE);
+}
+
+function show() {
+  fields.show(values);
+  check();
+}
+
+/** Have the form checked, one check at a time, always the newest state last. */
+async function check() {
+  if (checking) return void (checking.again = true);
+  const mine = (checking = { again: false });
+  try {
+    const answer = await train("check", { values: sent() });
+    if (!mine.again) outlook.show(answer);
+  } catch (error) {
+    outlook.unknown(error.message);
+  }
+  checking = null;
+  if (mine.again) check();
+}
+
+async function start(list) {
+  values = fields.named(list);
+  store();
+  const button = document.querySelector("#lp-start");
+  if (button.disabled) return;
+  button.disabled = true;
+  await outlook.start();
+  button.disabled = false;
+}
+
+const bar = tools({ train, put, values: sent, presets: table.presets });
+fields.watch();
+bar.mount();
+outlook.mount();
+window.lorapoolMade({ restore, fill, changed, start });

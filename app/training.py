@@ -1,0 +1,234 @@
+"""What the Train page asks for: the table of fields, checks, presets, files, and the submission itself.
+
+    GET  train/table          fields, defaults, conditions, groups
+    GET  train/start          what a form that nobody has touched holds
+    GET  train/presets/{name} a preset's values
+    GET  train/from/{task}    the values that a task was submitted with
+    POST train/import         the values of a Kohya JSON file
+    POST train/export         the Kohya JSON file of the values
+    POST train/check          problems at their fields, and what the run will be
+    POST train/command        the command line, the configuration, the prompts
+    POST train/submit         put it into the queue
+
+Values are sent as an object of what differs from the defaults; every route reads them as a stranger's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from pydantic import BaseModel, Field
+
+from app import folders
+from app.gateway import Gateway, GatewayLost, GatewayRefused
+from backend.client import Client
+from backend.errors import InvalidArgument, InvalidInput, NotFound
+from kohya_adapter import fields, form
+from kohya_adapter.argument_fields import problem_of
+from kohya_adapter.form import Form
+from kohya_adapter.presets import preset as named_preset
+from kohya_adapter.presets import presets
+from kohya_adapter.problems import Capabilities, Problem, Validation
+from kohya_adapter.snapshot import FORM, snapshot
+from kohya_adapter.validate import validate
+
+router = APIRouter(prefix="/train")
+
+SAMPLE_PRESET = "tiny-shapes"
+SERVICE_TYPES = ("ScalableJob", "ScalableJobService")
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_LONGEST_FILE = 1 << 20
+
+
+class Wanted(BaseModel):
+    """A form as the page sends it. `id` is the page's name for the task, so that a repeated click queues once."""
+
+    values: dict[str, Any] = Field(default_factory=dict)
+    service: str = ""
+    id: str = ""
+
+
+class File(BaseModel):
+    """A file that a person chose."""
+
+    text: str = Field(max_length=_LONGEST_FILE)
+
+
+def read_form(values: Mapping[str, Any]) -> tuple[Form, list[Problem]]:
+    """The form of a page's values. What cannot be read is a problem at its field, and has the default; an emptied
+    field has it too.
+    """
+    given = {key: value for key, value in values.items() if value is not None and value != []}
+    problems = []
+    for key, value in list(given.items()):
+        try:
+            Form({key: value})
+        except InvalidArgument as error:
+            problems.append(Problem(error.field, error.message))
+            del given[key]
+    return Form(given), problems
+
+
+@router.get("/table")
+def table() -> Any:
+    return {
+        "fields": [
+            {
+                "key": field.key,
+                "label": field.label,
+                "group": field.group,
+                "basic": field.basic,
+                "default": field.default,
+                "secret": field.format == "secret",
+                "shown": None if field.shown is None else [[c.key, list(c.values)] for c in field.shown],
+            }
+            for field in fields.FIELDS
+        ],
+        "families": list(fields.FAMILIES),
+        "family_checkboxes": dict(fields.FAMILY_CHECKBOXES),
+        "presets": [{"name": p.name, "title": p.title, "about": p.about} for p in presets()],
+    }
+
+
+@router.get("/start")
+async def start(request: Request) -> Any:
+    """A newcomer gets a form that works: the sample, where it is there, else whatever model and data there are."""
+    data_dir: Path = request.app.state.data_dir
+    sample = named_preset(SAMPLE_PRESET).form
+    models, datasets = folders.models(data_dir), folders.datasets(data_dir)
+    if sample["pretrained_model_name_or_path"] in models and sample["train_data_dir"] in datasets:
+        return {"values": sample.changed(), "preset": SAMPLE_PRESET}
+    values = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
+    return {"values": {key: found[0] for key, found in values.items() if found}}
+
+
+@router.get("/presets/{name}")
+def preset(name: str) -> Any:
+    return {"values": named_preset(name).form.changed()}
+
+
+@router.get("/from/{task_id}")
+async def from_task(request: Request, task_id: str) -> Any:
+    if not _TASK_ID.fullmatch(task_id):
+        raise NotFound(f"There is no task {task_id[:80]!r}.")
+    gateway: Gateway = request.app.state.gateway
+    async with gateway.file(f"tasks/{task_id}/files/{FORM}") as answer:
+        loaded = form.loads((await answer.aread()).decode("utf-8", "replace"))
+    return {"values": loaded.form.changed(), "warnings": loaded.warnings}
+
+
+@router.post("/import")
+def import_file(file: File) -> Any:
+    loaded = form.loads(file.text)
+    return {"values": loaded.form.changed(), "warnings": loaded.warnings}
+
+
+@router.post("/export")
+def export_file(wanted: Wanted) -> Any:
+    read, problems = read_form(wanted.values)
+    if problems:
+        raise InvalidArgument(problems[0].field, problems[0].message)
+    return {"name": f"{read.text('output_name') or 'settings'}.json", "text": form.dumps(read) + "\n"}
+
+
+@router.post("/check")
+def check(request: Request, wanted: Wanted) -> Any:
+    read, problems = read_form(wanted.values)
+    return _answer(problems, validate(read, request.app.state.data_dir, _capabilities(request)))
+
+
+@router.post("/command")
+def command(request: Request, wanted: Wanted) -> Any:
+    read, problems = read_form(wanted.values)
+    if problems:
+        raise InvalidArgument(problems[0].field, problems[0].message)
+    made = snapshot(read, task_id=wanted.id or "job", data_dir=request.app.state.data_dir)
+    return {"command": shlex.join(made.argv), "files": dict(made.files)}
+
+
+@router.post("/submit")
+def submit(request: Request, wanted: Wanted) -> Any:
+    """Queue the form, or say what has to be changed first."""
+    read, problems = read_form(wanted.values)
+    checked = validate(read, request.app.state.data_dir, _capabilities(request))
+    if problems or checked.errors:
+        return _answer(problems, checked)
+    try:
+        return {"task": _submit(request, read, wanted, checked)}
+    except InvalidArgument as error:
+        return _answer([problem_of(error, read)], checked)
+
+
+def _submit(request: Request, read: Form, wanted: Wanted, checked: Validation) -> Any:
+    client: Client = request.app.state.client
+    task_id = wanted.id if _TASK_ID.fullmatch(wanted.id) else str(uuid.uuid4())
+    made = snapshot(read, task_id=task_id, data_dir=request.app.state.data_dir)
+    details: dict[str, Any] = {
+        "settings": {key: value for key, value in read.changed().items() if key not in fields.SECRETS},
+        "model": read.text("pretrained_model_name_or_path"),
+    }
+    if checked.estimate is not None:
+        details["steps"] = checked.estimate.total_steps
+    handle = client.service(wanted.service or _service(client)).submit(
+        argv=list(made.argv),
+        name=read.text("output_name"),
+        files=dict(made.files),
+        environment={**made.environment, **made.secrets},
+        details=details,
+        id=task_id,
+    )
+    return dataclasses.asdict(handle.view())
+
+
+def _service(client: Client) -> str:
+    found = [service.name for service in client.services() if service.type in SERVICE_TYPES]
+    if not found:
+        raise InvalidInput(
+            "There is no service that trains. Nothing was queued; create one with `lorapool service create`."
+        )
+    return found[0]
+
+
+def _answer(problems: list[Problem], checked: Validation) -> dict[str, Any]:
+    report = checked.estimate
+    return {
+        "problems": [dataclasses.asdict(problem) for problem in (*problems, *checked.problems)],
+        "estimate": None if report is None else dataclasses.asdict(report),
+    }
+
+
+def _capabilities(request: Request) -> Capabilities | None:
+    capabilities: Capabilities | None = request.app.state.capabilities
+    return capabilities
+
+
+@router.get("/services")
+async def services(request: Request) -> Any:
+    gateway: Gateway = request.app.state.gateway
+    try:
+        found = (await gateway.get("services"))["services"]
+    except (GatewayLost, GatewayRefused) as error:
+        return {"services": [], "problem": str(error)}
+    return {"services": [service["name"] for service in found if service["type"] in SERVICE_TYPES]}
+
+
+@router.get("/choices")
+def choices(request: Request) -> Any:
+    data_dir: Path = request.app.state.data_dir
+    return {
+        "models": folders.models(data_dir),
+        "datasets": folders.datasets(data_dir),
+        "loras": folders.loras(data_dir),
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Add the routes; `app.state` must have `gateway`, `client`, `data_dir` and `capabilities`."""
+    app.include_router(router)
