@@ -69,6 +69,12 @@ _FLUX_ARGS = (
 _DROPOUTS = ("rank_dropout", "module_dropout")
 _LORAPLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
+LYCORIS_ALGORITHMS = {
+    "ia3": "LyCORIS/iA3",
+    **{algorithm: kind for kind, (algorithm, _) in _LYCORIS_ARGS.items()},
+}
+"""Algorithm of LyCORIS -> network type."""
+
 MODULES = {
     "Standard": STANDARD,
     "Kohya LoCon": STANDARD,

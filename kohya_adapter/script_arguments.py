@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
@@ -89,8 +90,8 @@ def script_arguments(family: str) -> Mapping[str, Row]:
 
 def _row(line: Mapping[str, str]) -> Row:
     kind: Kind = line["kind"]  # type: ignore[assignment]
-    choices = tuple(line["choices"].split())
-    return Row(line["name"], kind, False, False if kind == "flag" else None, choices, None, None, "no", "")
+    row = Row(line["name"], kind, False, None, tuple(line["choices"].split()), None, None, "no", "")
+    return replace(row, default=False if kind == "flag" else convert(row, line["default"] or None))
 
 
 def is_path(row: Row) -> bool:

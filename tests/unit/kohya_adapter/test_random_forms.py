@@ -23,7 +23,8 @@ def _value(field: Field) -> st.SearchStrategy[object]:
         case "float":
             return st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**6), 10**6))
         case _:
-            return st.one_of(st.sampled_from(field.choices), _TEXT) if field.choices else _TEXT
+            listed = st.sampled_from(field.choices or ("",))
+            return listed if field.choices and not field.free else listed | _TEXT
 
 
 @st.composite

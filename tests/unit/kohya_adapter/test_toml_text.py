@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kohya_adapter import toml_text
@@ -22,6 +22,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_TEXT, _VALUES, max_size=5))
 def test_any_values_survive(values: dict[str, object]) -> None:
     assert tomllib.loads(toml_text.dumps(values)) == values
