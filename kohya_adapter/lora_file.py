@@ -1,0 +1,124 @@
+"""A LoRA file: what is in it, whether it is whole, and the form that trains again like it. Reads the header alone.
+
+safetensors: 8 bytes with the header's length (little endian), the header as JSON, the tensors' bytes.
+https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.errors import InvalidInput
+from kohya_adapter.form import Loaded
+from kohya_adapter.metadata_import import form_of_metadata
+
+_LONGEST_HEADER = 100 << 20
+_PARTS = {
+    "lora_te_": "text encoder",
+    "lora_te1_": "text encoder 1",
+    "lora_te2_": "text encoder 2",
+    "lora_te3_": "T5",
+    "lora_unet_": "U-Net",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor's type (as safetensors names it), its shape, and where its bytes stand behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFile:
+    """The header of a file. `data_start` is the first byte behind it."""
+
+    path: Path
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+    data_start: int
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of most modules, from the shapes themselves; None when there is no plain LoRA in it."""
+        ranks = [
+            t.shape[0] for name, t in self.tensors.items() if name.endswith("lora_down.weight") and t.shape
+        ]
+        return max(set(ranks), key=ranks.count) if ranks else None
+
+    @property
+    def modules(self) -> dict[str, int]:
+        """Part of the model -> how many of its layers have a LoRA."""
+        names = {name.partition(".")[0] for name in self.tensors}
+        counts = {part: sum(name.startswith(prefix) for name in names) for prefix, part in _PARTS.items()}
+        return {part: count for part, count in counts.items() if count}
+
+    @property
+    def recorded_hash(self) -> str | None:
+        """The hash of the tensors that the trainer wrote into the metadata."""
+        return self.metadata.get("sshs_model_hash")
+
+    def data_hash(self) -> str:
+        """SHA-256 of everything behind the header, in hexadecimal: what `sshs_model_hash` records."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            file.seek(self.data_start)
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def is_intact(self) -> bool | None:
+        """Whether the tensors are those that were saved; None when the file records no hash."""
+        return None if self.recorded_hash is None else self.recorded_hash == self.data_hash()
+
+
+def read_lora(path: Path) -> LoraFile:
+    """The header of a safetensors file.
+
+    Raises:
+        InvalidInput: the file cannot be read, is no safetensors file, or is cut short.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+                raise InvalidInput(f"{path.name} is not a safetensors file, or only a part of one.")
+            header = json.loads(file.read(length))
+        tensors = {name: _tensor(value) for name, value in header.items() if name != "__metadata__"}
+        metadata = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
+    except OSError as error:
+        raise InvalidInput(f"{path.name} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidInput(f"{path.name} has a header that is not one of a safetensors file.") from None
+    data_start = 8 + length
+    if any(not 0 <= tensor.start <= tensor.end <= size - data_start for tensor in tensors.values()):
+        raise InvalidInput(f"{path.name} is cut short; copy it again.")
+    return LoraFile(path, metadata, tensors, data_start)
+
+
+def form_of_lora(path: Path) -> Loaded:
+    """The form that trains again like this file, from the `ss_*` metadata that its trainer wrote.
+
+    Raises:
+        InvalidInput: it cannot be read, or holds no training settings.
+    """
+    lora = read_lora(path)
+    if "ss_network_module" not in lora.metadata:
+        raise InvalidInput(f"{path.name} does not say how it was trained: it has no training metadata.")
+    return form_of_metadata(lora.metadata, parts=frozenset(lora.modules))
+
+
+def _tensor(value: Mapping[str, object]) -> Tensor:
+    shape, offsets = value["shape"], value["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list):
+        raise TypeError
+    start, end = offsets
+    return Tensor(str(value["dtype"]), tuple(map(int, shape)), int(start), int(end))
