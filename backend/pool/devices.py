@@ -27,16 +27,19 @@ def default_capacity() -> int:
 
 
 def environment(device: str) -> dict[str, str]:
-    """The variables that tie a process to its device.
-
-    On CPUs every process gets its share of the cores, and waits without spinning: two training processes that spin
-    on shared cores are several times slower.
-    """
+    """The variables that tie a process to its device."""
     if device.startswith("cuda:"):
         return {"CUDA_VISIBLE_DEVICES": device.removeprefix("cuda:")}
+    return {"CUDA_VISIBLE_DEVICES": "", **threading_environment()}
+
+
+def threading_environment() -> dict[str, str]:
+    """How many cores a process takes for its arithmetic, and that its threads sleep while they wait.
+
+    OpenMP reads these once, when its library is loaded: a template must have them before it imports torch.
+    """
     threads = max(1, (os.cpu_count() or 1) // (2 * default_capacity()))
     return {
-        "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }

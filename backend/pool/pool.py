@@ -36,6 +36,8 @@ BEGIN_DEADLINE = 15.0
 """Seconds within which an instance must begin a task that it was given."""
 
 SAVE_EVERY = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+"""Seconds without a new start after one that failed; doubled with each failure in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Pool:
     _planned: dict[str, tasks.Plan] = field(default_factory=dict)
     _saved_at: float = 0.0
     _blocked: str = ""
+    _failures: int = 0
+    _start_after: float = 0.0
 
     @property
     def autoscaler(self) -> Autoscaler:
@@ -122,11 +126,24 @@ class Pool:
             if task not in seen.active:
                 self.learnt.finished(brief, now)
         self._running = {task: b for task, b in seen.active.items() if b.state is TaskState.RUNNING}
-        for instance in seen.instances:
-            ordered = self._started.get(instance.id)
-            if ordered is not None and instance.ready_at is not None:
+        present = {instance.id: instance for instance in seen.instances}
+        for name, ordered in list(self._started.items()):
+            instance = present.get(name)
+            if instance is None:
+                self._start_failed("an instance ended before it was ready; its log says why")
+            elif instance.ready_at is not None:
                 self.learnt.cold_starts.add(max(0.0, instance.ready_at - ordered))
-                del self._started[instance.id]
+                self._failures, self._blocked = 0, ""
+            else:
+                continue
+            del self._started[name]
+
+    def _start_failed(self, why: str) -> None:
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
+        self._failures += 1
+        self._start_after = time.monotonic() + pause
+        self._blocked = f"{why}; the next start is tried in {pause:.0f} s"
+        log.warning("service %s: %s", self.name, self._blocked)
 
     def _take_back(self, seen: Seen) -> None:
         now = time.time()
@@ -191,13 +208,15 @@ class Pool:
 
     def _act(self, decision: Decision, seen: Seen, free: list[str] | None, taken: list[str]) -> None:
         by_id = {instance.id: instance for instance in seen.instances}
-        self._blocked = ""
         for _ in range(decision.start):
+            if time.monotonic() < self._start_after:
+                break
             device = "cpu" if free is None else free.pop(0) if free else None
             if device is None or not self._order(device):
                 break
             taken.append(device)
         for name in decision.cancel:
+            self._started.pop(name, None)
             self.store.run(instances.gone(name, "not needed any more", counted=False, max_delivery=0))
             self.launcher.kill(by_id[name])
         for name in (*decision.stop, *decision.drain):
@@ -214,8 +233,7 @@ class Pool:
         try:
             self.launcher.start(Order(name, self.name, device))
         except (LorapoolError, OSError) as error:
-            log.warning("an instance of %s could not be started: %s", self.name, error)
-            self._blocked = f"an instance could not be started: {error}"
+            self._start_failed(f"an instance could not be started: {error}")
             self.store.run(instances.gone(name, str(error), counted=False, max_delivery=0))
             return False
         self._started[name] = now

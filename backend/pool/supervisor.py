@@ -64,13 +64,19 @@ class Supervisor:
         """Lead when it is our turn, until told to stop."""
         self._launcher.tend()
         threading.Thread(target=self._listen, name="events", daemon=True).start()
+        away = False
         while not self._stopping.is_set():
             try:
                 if self._lead():
                     self._launcher.tend()
                     self._pass()
+                if away:
+                    log.info("the store is back")
+                away = False
             except StoreUnavailable as error:
-                log.warning("%s", error)
+                if not away:
+                    log.warning("%s", error)
+                away = True
                 self._reaper.store_was_away()
                 self._stopping.wait(_PAUSE)
             self._wake.wait(self._patience())

@@ -82,16 +82,22 @@ def fork_child(
     return Place(socket.gethostname(), child["pid"], child["started_at"])
 
 
-def serve(path: Path, preload: Sequence[str]) -> NoReturn:
-    """Listen on `path`, import what `preload` names (`package.module` or `package.module:function`), then fork.
-
-    Requests that come while it imports wait. Ends when its standard input does.
-    """
+def bind(path: Path) -> socket.socket:
+    """The listening socket of a template. Its owner binds it, so that requests wait rather than fail, whether the
+    template still imports or is being replaced."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen(128)
+    return listener
+
+
+def serve(listener: socket.socket, preload: Sequence[str]) -> NoReturn:
+    """Import what `preload` names (`package.module`, or `package.module:preload` to call it), then fork on request.
+
+    Ends when its standard input does.
+    """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the children
@@ -193,4 +199,4 @@ def _become(request: dict[str, Any], received: list[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), sys.argv[2:])
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

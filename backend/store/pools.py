@@ -8,6 +8,7 @@ from typing import Any
 
 from backend.store.call import Call, command
 from backend.store.keys import key
+from backend.store.tasks import only_field
 
 JOURNAL_KEPT = 2_000
 
@@ -32,4 +33,4 @@ def note_decision(service: str, decision: Mapping[str, Any]) -> Call[Any]:
 def decisions(service: str, limit: int = 100) -> Call[list[dict[str, Any]]]:
     """The newest decisions, newest first."""
     call = command("XREVRANGE", key("journal", service), "+", "-", "COUNT", limit)
-    return call.then(lambda answer: [json.loads(entry[1][1]) for entry in answer])
+    return call.then(lambda answer: [json.loads(only_field(entry)) for entry in answer])

@@ -331,14 +331,14 @@ Line: TypeAlias = tuple[int, str]
 def log(task: str, after: int = 0, *, limit: int = 1000) -> Call[list[Line]]:
     """Lines of a task's log as (number, text), numbers from 1, those behind `after`."""
     call = command("XRANGE", key("log", task), f"{after + 1}-0", "+", "COUNT", limit)
-    return call.then(lambda answer: [(_entry(e), e[1][1].decode("utf-8", "replace")) for e in answer])
+    return call.then(lambda answer: [_line(e) for e in answer])
 
 
 def last_lines(task: str, count: int) -> Call[list[Line]]:
     """The last `count` lines of a task's log."""
     call = command("XREVRANGE", key("log", task), "+", "-", "COUNT", count)
     return call.then(
-        lambda answer: [(_entry(e), e[1][1].decode("utf-8", "replace")) for e in reversed(answer)]
+        lambda answer: [_line(e) for e in reversed(answer)]
     )
 
 
@@ -349,7 +349,7 @@ def scalars(task: str, after: int = 0, *, limit: int = 5000) -> Call[list[Point]
     """Points of a task's curve as (number, progress), numbers from 1, those behind `after`."""
 
     def read(answer: list[Any]) -> list[Point]:
-        points = ((_entry(e), records.decode(e[1][1])) for e in answer)
+        points = ((_entry(e), records.decode(only_field(e))) for e in answer)
         return [(number, point) for number, point in points if isinstance(point, Progress)]
 
     return command("XRANGE", key("scalars", task), f"{after + 1}-0", "+", "COUNT", limit).then(read)
@@ -400,6 +400,17 @@ def _flat(fields: Mapping[str, Any]) -> list[Argument]:
 
 def _entry(entry: Any) -> int:
     return int(entry[0].split(b"-")[0])
+
+
+def _line(entry: Any) -> Line:
+    return _entry(entry), only_field(entry).decode("utf-8", "replace")
+
+
+def only_field(entry: Any) -> bytes:
+    """The value of a stream entry with one field, whichever way the client gives fields."""
+    fields = entry[1]
+    value: bytes = next(iter(fields.values())) if isinstance(fields, dict) else fields[1]
+    return value
 
 
 def _text(answer: bytes) -> str:

@@ -10,6 +10,7 @@ ends, whatever the reason.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from backend.instance import InstanceState
 from backend.processes import here
 from backend.settings import Settings
 from backend.store import instances, services, tasks
+from backend.store.call import command
 from backend.store.connection import UNAVAILABLE, Store
 from backend.store.instances import Orders
 from backend.store.keys import key
@@ -35,8 +37,8 @@ from backend.worker.command_run import CommandRun, Surroundings
 log = logging.getLogger("lorapool.instance")
 
 _RENEWALS_PER_LEASE = 5
-_RQ_HEARTBEAT = 60.0
 _PAUSE = 0.2
+_NOTICE = 0.1  # a signal may come between two looks of the main thread
 
 
 class Agent:
@@ -53,20 +55,24 @@ class Agent:
         self._leaving = threading.Event()
         self._lost = threading.Event()
         self._done = threading.Event()
+        self._told_to_leave = False
         self._renewed = time.monotonic()
 
     def live(self) -> int:
         """Run until the instance is drained, told to leave, or has lost its lease; the exit code."""
         signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._renew()
         if self.store.run(instances.ready(self.instance, here())) is not InstanceState.IDLE:
             log.warning("instance %s is not wanted any more", self.instance)
             return 0
-        self._renew()
         jobs.set_runner(self.run_task)
         for target in (self._keep_lease, self._work):
             threading.Thread(target=target, name=target.__name__, daemon=True).start()
-        self._done.wait()
+        while not self._done.wait(_NOTICE):
+            if self._leaving.is_set() and not self._told_to_leave:
+                self._told_to_leave = True
+                self._nudge()
         return 3 if self._lost.is_set() else 0
 
     def run_task(self, task_id: str) -> None:
@@ -87,6 +93,12 @@ class Agent:
         finally:
             with self._lock:
                 del self._runs[task_id]
+            self._nudge()
+
+    def _nudge(self) -> None:
+        """Make the lease thread ask for orders now; it does so soon in any case."""
+        with contextlib.suppress(StoreUnavailable):
+            self.store.run(command("PUBLISH", key("control", self.instance), ""))
 
     def _surroundings(self) -> Surroundings:
         plain, training = self._templates

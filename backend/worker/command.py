@@ -7,7 +7,6 @@ there is one, else by the built-in trainer.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -49,7 +48,7 @@ class Plan:
 
 def plan(task: Task, *, sd_scripts: str = "") -> Plan:
     """What the payload of a command task stands for."""
-    argv = task.argv if task.argv is not None else _words(task.data)
+    argv = task.argv if task.argv is not None else words(task.data)
     script = _script_position(argv) if argv else None
     if argv is None or script is None:
         return Plan(argv or ("/bin/sh", "-c", task.data.decode("utf-8", "replace")))
@@ -81,10 +80,6 @@ def training_arguments(argv: Sequence[str]) -> list[str] | None:
 
 def words(data: bytes) -> tuple[str, ...] | None:
     """A shell command as an argument list, or None where a shell is needed to understand it."""
-    return _words(data)
-
-
-def _words(data: bytes) -> tuple[str, ...] | None:
     text = data.decode("utf-8", "replace").strip()
     if _SHELL_SYNTAX.search(text):
         return None
@@ -129,17 +124,9 @@ def environment(task: Task, base: Mapping[str, str], *, data_dir: Path, job_dir:
         "COLUMNS": "200",
         "TERM": "dumb",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "HF_HUB_OFFLINE": base.get("HF_HUB_OFFLINE", "1"),
         "LORAPOOL_DATA_DIR": str(data_dir),
         "LORAPOOL_TASK_ID": task.id,
         "LORAPOOL_JOB_DIR": str(job_dir),
         **task.environment,
-    }
-
-
-def default_threads() -> dict[str, str]:
-    """OpenMP settings for a box whose cores are shared: no spinning while waiting."""
-    return {
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
-        "TOKENIZERS_PARALLELISM": "false",
     }

@@ -225,7 +225,7 @@ class CommandRun:
                 TaskState(outcome.verdict),  # type: ignore[arg-type]
                 outcome.reason,
                 output=self._output,
-                exit_code=0 if outcome.verdict == "succeeded" else 1,
+                exit_code=outcome.exit_code,
                 sink=self._sink,
             )
         )

@@ -27,6 +27,7 @@ class Outcome:
     verdict: Literal["succeeded", "failed", "cancelled", "returned"]
     reason: str = ""
     counted: bool = False
+    exit_code: int | None = None
 
 
 def judge(ending: Ending, *, wish: Wish, failure: str, last_line: str, missing: str) -> Outcome:
@@ -35,21 +36,21 @@ def judge(ending: Ending, *, wish: Wish, failure: str, last_line: str, missing: 
     `failure` is the reason that the program gave, `last_line` the last line it printed, `missing` what a training
     promised and did not leave (empty when all is there).
     """
+    code = ending.exit_code
     if wish in ("stop", "save"):
-        return Outcome(
-            "cancelled", "stopped on request" + (", state saved" if ending.exit_code == SAVED else "")
-        )
-    if wish == "hand back" and ending.exit_code != 0:
-        saved = ", state saved" if ending.exit_code == SAVED else ""
+        saved = ", state saved" if code == SAVED else ""
+        return Outcome("cancelled", f"stopped on request{saved}", exit_code=code)
+    if wish == "hand back" and code != 0:
+        saved = ", state saved" if code == SAVED else ""
         return Outcome("returned", f"its instance had to leave{saved}")
-    if ending.exit_code is None:
+    if code is None:
         return Outcome("returned", _signalled(ending.signal), counted=True)
-    if ending.exit_code != 0:
-        said = failure or last_line
-        return Outcome("failed", said or f"it ended with exit code {ending.exit_code} and said nothing")
+    if code != 0:
+        said = failure or last_line.removeprefix("error: ")
+        return Outcome("failed", said or f"it ended with exit code {code} and said nothing", exit_code=code)
     if failure or missing:
-        return Outcome("failed", failure or missing)
-    return Outcome("succeeded")
+        return Outcome("failed", failure or missing, exit_code=code)
+    return Outcome("succeeded", exit_code=code)
 
 
 def _signalled(number: int | None) -> str:

@@ -1,0 +1,422 @@
+"""The `lorapool` command. Thin: each command reads its flags, calls one thing, and prints for a person or as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.errors import InvalidInput, LorapoolError
+
+if TYPE_CHECKING:
+    from backend.client import Client
+    from backend.views import TaskView
+
+app = typer.Typer(
+    name="lorapool",
+    help="A self-hosted Scalable Job service for image LoRAs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+service_app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
+app.add_typer(service_app, name="service")
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir", envvar="LORAPOOL_DATA_DIR", help="The data folder: datasets, models, jobs, store."
+    ),
+]
+Endpoint = Annotated[str, typer.Option(envvar="LORAPOOL_ENDPOINT", help="Where the gateway answers.")]
+Token = Annotated[
+    str,
+    typer.Option(
+        envvar="LORAPOOL_TOKEN", help="The token; by default the one in the data folder.", show_default=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ServiceName = Annotated[str, typer.Option("--service", "-s", help="Name of the service.")]
+
+DEFAULT_ENDPOINT = "http://127.0.0.1:8000"
+DEFAULT_DATA = Path("data")
+
+
+def main() -> None:
+    """Entry of the command: errors of ours are one line, never a traceback."""
+    try:
+        app()
+    except LorapoolError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InvalidInput) else 1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # Whoever read us has gone, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(0) from None
+
+
+@app.command()
+def up(
+    descriptions: Annotated[list[Path] | None, typer.Argument(help="Service descriptions to deploy.")] = None,
+    data_dir: DataDir = DEFAULT_DATA,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    ui_port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Start no front end.")] = False,
+) -> None:
+    """Start everything on this box: store, gateway, supervisor, front end. Ctrl-C stops it in order."""
+    from backend.up import Deployment
+
+    deployment = Deployment(
+        _settings(data_dir, host, port), descriptions or [], ui_port=None if no_ui else ui_port
+    )
+    raise typer.Exit(deployment.run(lambda: _welcome(deployment.url, data_dir, None if no_ui else ui_port)))
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = DEFAULT_DATA,
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    ui_port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
+    leave: Annotated[
+        bool, typer.Option("--leave/--stay", help="Stop everything once the story is told.")
+    ] = False,
+) -> None:
+    """Start everything, train the sample LoRA through the gateway, show what came of it, leave the front end up."""
+    from app.demo import Story
+    from backend.settings import administrator_token
+    from backend.up import Deployment
+
+    deployment = Deployment(_settings(data_dir, "127.0.0.1", port), [], ui_port=ui_port)
+    story = Story(data_dir.resolve(), ui=f"http://127.0.0.1:{ui_port}")
+
+    def tell() -> None:
+        story.tell(deployment.url, administrator_token(data_dir.resolve()))
+        if leave:
+            deployment.stop()
+
+    code = deployment.run(tell)
+    raise typer.Exit(code or story.exit_code)
+
+
+@app.command()
+def gateway() -> None:
+    """Run a gateway (settings from the environment; `up` starts one)."""
+    from backend.gateway.app import serve
+
+    serve(_environment_settings())
+
+
+@app.command()
+def supervisor() -> None:
+    """Run a supervisor (settings from the environment; `up` starts one). Of several, one leads."""
+    from backend.pool.supervisor import serve
+
+    raise typer.Exit(serve(_environment_settings()))
+
+
+@app.command()
+def gui(
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
+    root_path: Annotated[str, typer.Option(help="Path prefix behind a proxy.")] = "",
+) -> None:
+    """Run a front end for the gateway at ENDPOINT (`up` starts one)."""
+    from app.main import serve
+
+    serve(endpoint, token or _stored_token(data_dir), host, port, data_dir.resolve(), root_path)
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def submit(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="The command: one shell line, or its words.")
+    ] = None,
+    form: Annotated[
+        Path | None, typer.Option(help="A Kohya form (JSON) to train instead of a command.")
+    ] = None,
+    service: ServiceName = "kohya_job",
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    user: Annotated[str, typer.Option(help="Whose task it is.")] = "",
+    priority: Annotated[int, typer.Option(help="Higher starts sooner.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its log until it ends.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Queue a command or a training; prints the task's id."""
+    with _client(endpoint, token, data_dir) as client:
+        if (form is None) == (not command):
+            raise InvalidInput("give either a command or --form FORM.json; nothing was queued")
+        if form is not None:
+            from kohya_adapter.submission import submit_file
+
+            task = submit_file(client, form, service=service, name=name, user=user, priority=priority)
+        elif command and len(command) == 1:
+            task = client.service(service).submit(command=command[0], name=name, user=user, priority=priority)
+        else:
+            task = client.service(service).submit(argv=command, name=name, user=user, priority=priority)
+        print(task.id, flush=True)
+        if follow:
+            _follow(client, task.id)
+
+
+@app.command()
+def ps(
+    service: Annotated[str, typer.Option("--service", "-s", help="Only this service.")] = "",
+    state: Annotated[str, typer.Option(help="Only these states, with commas between.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 20,
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List tasks, newest first."""
+    with _client(endpoint, token, data_dir) as client:
+        found = client.tasks(service, state=state, limit=limit)
+    if as_json:
+        _print_json([asdict(task) for task in found])
+        return
+    rows = [(t.id, t.state, t.name or t.kind, _doing(t), _ago(t.created_at)) for t in found]
+    _table(("TASK", "STATE", "NAME", "", "CREATED"), rows, empty="no tasks yet; `lorapool submit` queues one")
+
+
+@app.command()
+def logs(
+    task: Annotated[str, typer.Argument(help="The task's id.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Print a task's log. With -f, the exit code is 0 only if the task succeeded."""
+    with _client(endpoint, token, data_dir) as client:
+        if follow:
+            _follow(client, task)
+            return
+        for line in client.task(task).logs():
+            print(line)
+
+
+@app.command()
+def cancel(
+    task: Annotated[str, typer.Argument(help="The task's id.")],
+    save: Annotated[bool, typer.Option("--save", help="Let a training save its state first.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Take a waiting task from the queue, or stop a running one."""
+    with _client(endpoint, token, data_dir) as client:
+        view = client.task(task).cancel(save=save)
+    print(f"{view.id} is {view.state}" + ("" if view.final else ", it was asked to end"))
+
+
+@app.command()
+def why(
+    service: Annotated[str, typer.Option("--service", "-s", help="Only this service.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 10,
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """What the supervisor decided about instances, and why."""
+    with _client(endpoint, token, data_dir) as client:
+        found = client.decisions(service, limit=limit)
+    if as_json:
+        _print_json(found)
+        return
+    for entry in reversed(found):
+        at = time.strftime("%H:%M:%S", time.localtime(entry.get("at", 0)))
+        more = f" ({entry['why_not_more']})" if entry.get("why_not_more") else ""
+        print(
+            f"{at} {entry.get('service', '')}: {entry.get('seen')} → {entry.get('decided')}: {entry.get('why')}{more}"
+        )
+    if not found:
+        print("nothing decided yet")
+
+
+@app.command()
+def instances(
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List instances."""
+    with _client(endpoint, token, data_dir) as client:
+        found = client.instances()
+    if as_json:
+        _print_json([asdict(instance) for instance in found])
+        return
+    rows = [(i.id, i.service, i.state, i.device, str(i.completed), ", ".join(i.tasks)) for i in found]
+    _table(("INSTANCE", "SERVICE", "STATE", "DEVICE", "DONE", "TASKS"), rows, empty="no instances")
+
+
+@service_app.command("create")
+def service_create(
+    description: Annotated[Path, typer.Argument(help="The service description (JSON).")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Deploy a service, or replace the description of one that exists."""
+    from backend.service import parse
+
+    try:
+        parsed = parse(description.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"cannot read {description}: {error.strerror}; nothing was deployed") from None
+    for warning in parsed.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    with _client(endpoint, token, data_dir) as client:
+        view = client.create_service(parsed.description.raw)
+    print(f"{view.name} ({view.type}) is {view.state}")
+
+
+@service_app.command("list")
+def service_list(
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List services."""
+    with _client(endpoint, token, data_dir) as client:
+        found = client.services()
+    if as_json:
+        _print_json([asdict(each) for each in found])
+        return
+    rows = [
+        (s.name, s.type, s.state, f"{s.instances} ({s.min}..{s.max})", str(s.waiting), str(s.running))
+        for s in found
+    ]
+    _table(("SERVICE", "TYPE", "STATE", "INSTANCES", "WAITING", "RUNNING"), rows, empty="no services")
+
+
+@service_app.command("show")
+def service_show(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Show one service, whole, as JSON."""
+    with _client(endpoint, token, data_dir) as client:
+        _print_json(asdict(client.service(name).view()))
+
+
+@service_app.command("delete")
+def service_delete(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Remove a service: its waiting tasks are cancelled, its running ones stopped."""
+    with _client(endpoint, token, data_dir) as client:
+        view = client.service(name).delete()
+    print(f"{view.name} is removed")
+
+
+@contextmanager
+def _client(endpoint: str, token: str, data_dir: Path) -> Iterator[Client]:
+    from backend.client import Client
+
+    with Client(endpoint, token or _stored_token(data_dir)) as client:
+        yield client
+
+
+def _stored_token(data_dir: Path) -> str:
+    """The administrator's token of a deployment on this machine; empty when it may not be read."""
+    try:
+        return (data_dir / "token").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _settings(data_dir: Path, host: str, port: int) -> Any:
+    from backend.settings import Settings
+
+    return Settings(data_dir=data_dir, host=host, port=port)
+
+
+def _environment_settings() -> Any:
+    from backend.settings import Settings
+
+    return Settings().resolved()
+
+
+def _welcome(url: str, data_dir: Path, ui_port: int | None) -> None:
+    from backend.up import say
+
+    if ui_port is not None:
+        say(f"open http://127.0.0.1:{ui_port} in a browser")
+    say(f"the token is in {data_dir / 'token'}; the gateway answers at {url}; Ctrl-C stops everything")
+
+
+def _follow(client: Client, task_id: str) -> None:
+    task = client.task(task_id)
+    for line in task.logs(follow=True):
+        print(line, flush=True)
+    view = task.view()
+    print(f"{view.state}" + (f": {view.reason}" if view.reason else ""), file=sys.stderr)
+    if view.state != "succeeded":
+        raise typer.Exit(1)
+
+
+def _doing(task: TaskView) -> str:
+    if task.state == "waiting":
+        start = f", starts {_in(task.expected_start)}" if task.expected_start else ""
+        return f"queued, position {task.position or '?'}{start}"
+    if task.progress is not None and not task.final:
+        eta = f", {_duration(task.progress.eta)} left" if task.progress.eta is not None else ""
+        return f"{task.progress.step}/{task.progress.total}{eta}"
+    return task.reason or task.phase or task.output
+
+
+def _duration(seconds: float | None) -> str:
+    whole = int(seconds or 0)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _in(at: float) -> str:
+    left = at - time.time()
+    return f"in {_duration(left)}" if left > 1 else "now"
+
+
+def _ago(at: float) -> str:
+    return f"{_duration(max(0.0, time.time() - at))} ago"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    if not rows:
+        print(empty)
+        return
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
