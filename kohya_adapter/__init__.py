@@ -1,9 +1,16 @@
 """What kohya_ss and sd-scripts users expect: the form, its files, its commands.
 
-fields      FIELDS, BY_KEY, BASIC, groups(), Field, Condition: the 287 fields of the LoRA tab as rows
-form        Form (immutable, typed), read, loads, dumps, load_json, save_json: Kohya's JSON
-command     command(form, …) -> Command: argv, configuration, prompts, environment; pure
-snapshot    snapshot(form, task_id=…, data_dir=…) -> Snapshot: what one submission writes and starts
+fields         FIELDS, BY_KEY, BASIC, groups(), Field, Condition: the 287 fields of the LoRA tab as rows
+form           Form (immutable, typed), read, loads, dumps, load_json, save_json: Kohya's JSON of any age
+validate       validate(form, data_dir, Capabilities(…)) -> Validation: problems at their fields, the run's size
+command        command(form, …) -> Command: argv, configuration, prompts, environment; pure
+snapshot       snapshot(form, task_id=…, data_dir=…) -> Snapshot: what one submission writes and starts
+presets        presets(), preset(name): good starting points for SD1.5, SDXL, FLUX and the sample
+toml_import    form_of_toml, load_toml: sd-scripts' configuration back into the form
+lora_file      read_lora, form_of_lora: what is in a LoRA file, is it whole, train again like it
+dataset        prepare, balance, take_in, extract: dataset folders, from uploads and archives too
+captions       read_captions, write_caption, edit_captions, CaptionEdit, tag_counts
+crops          crops(form, data_dir) -> what part of each picture a training would see
 """
 
 from kohya_adapter.command import Command, command, kohya_command

@@ -62,6 +62,14 @@ def estimate(form: Form, data_dir: Path, *, sd_scripts: bool) -> tuple[Report | 
     return report, [*_captions(found), *_lengths(form, report), *_sizes(form, found, sd_scripts=sd_scripts)]
 
 
+def dataset_of(form: Form, data_dir: Path) -> tuple[tuple[DatasetSpec, ...], str]:
+    """The folders of a form's dataset, and the field that names them; raises as `from_folders` does."""
+    args = _arguments(form, data_dir)
+    if args.dataset_config is None:
+        return (from_folders(args),), "train_data_dir"
+    return dataset_config.load(args), "dataset_config"
+
+
 def _arguments(form: Form, data_dir: Path) -> TrainingArguments:
     config = trainer_config(form, script_arguments(form.family))
     wanted = {key: config[key] for key in _WANTED if key in config}

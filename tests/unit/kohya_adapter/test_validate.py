@@ -120,7 +120,7 @@ def test_what_cannot_be_trained_is_an_error_at_its_field(
     ("values", "field", "said"),
     [
         ({"sample_prompts": "# none"}, "sample_prompts", "no prompt"),
-        ({"sample_every_n_steps": 0}, "sample_every_n_steps", "never painted"),
+        ({"sample_every_n_steps": 0, "additional_parameters": ""}, "sample_every_n_steps", "never painted"),
         ({"save_every_n_steps": 301}, "save_every_n_steps", "the training has 300 steps"),
         ({"lr_warmup_steps": 300}, "lr_warmup_steps", "not over when the training is"),
         ({"epoch": 7}, "epoch", "no effect"),
