@@ -22,7 +22,9 @@ from kohya_adapter.script_arguments import MANAGED, script_arguments
 
 _UNSET: Mapping[str, object] = {
     "caption_extension": ".caption",
+    "dynamo_backend": "no",
     "epoch": 1,
+    "max_timestep": 1000,
     "max_token_length": 75,
     "network_dim": 4,
     "save_precision": "float",
@@ -222,15 +224,14 @@ def _with_the_rest(form: Form, config: Mapping[str, Any]) -> tuple[Form, tuple[s
 
 
 def _is_same(row: Row, given: Any, made: Any) -> bool:
-    if isinstance(given, list) and isinstance(made, list):
-        return given == made
     if row.name == "resolution":
         return True
-    return (
-        given == made
-        or (made is None and row.is_neutral(given))
-        or (row.kind == "flag" and bool(given) == bool(made))
-    )
+    if row.name == "text_encoder_lr" and not isinstance(given, list):
+        given = [given]
+    if isinstance(given, list) and isinstance(made, list):
+        return given == made or (len(given) == 1 and given * len(made) == made)
+    same = given == made or (made is None and row.is_neutral(given))
+    return same or (row.kind == "flag" and bool(given) == bool(made))
 
 
 def _by_hand(row: Row, value: Any) -> list[str]:

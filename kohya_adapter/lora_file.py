@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import InvalidInput
+from backend.paths import DATASETS, MODELS
 from kohya_adapter.form import Loaded
-from kohya_adapter.metadata_import import form_of_metadata
+from kohya_adapter.metadata_import import dataset_folders, form_of_metadata, model_name
 
 _LONGEST_HEADER = 100 << 20
 _PARTS = {
@@ -104,8 +105,10 @@ def read_lora(path: Path) -> LoraFile:
     return LoraFile(path, metadata, tensors, data_start)
 
 
-def form_of_lora(path: Path) -> Loaded:
+def form_of_lora(path: Path, data_dir: Path | None = None) -> Loaded:
     """The form that trains again like this file, from the `ss_*` metadata that its trainer wrote.
+
+    Given a data folder, the base model and the pictures are looked for there by the names that the file has for them.
 
     Raises:
         InvalidInput: it cannot be read, or holds no training settings.
@@ -113,7 +116,28 @@ def form_of_lora(path: Path) -> Loaded:
     lora = read_lora(path)
     if "ss_network_module" not in lora.metadata:
         raise InvalidInput(f"{path.name} does not say how it was trained: it has no training metadata.")
-    return form_of_metadata(lora.metadata, parts=frozenset(lora.modules))
+    loaded = form_of_metadata(lora.metadata, parts=frozenset(lora.modules))
+    if data_dir is None:
+        return loaded
+    found = {
+        "pretrained_model_name_or_path": _found_model(data_dir, model_name(lora.metadata)),
+        "train_data_dir": _found_dataset(data_dir, set(dataset_folders(lora.metadata))),
+    }
+    return Loaded(loaded.form.replace({key: name for key, name in found.items() if name}), loaded.warnings)
+
+
+def _found_model(data_dir: Path, name: str) -> str:
+    candidate = data_dir / MODELS / Path(name).name
+    return f"{MODELS}/{candidate.name}" if name and candidate.exists() else ""
+
+
+def _found_dataset(data_dir: Path, folders: set[str]) -> str:
+    """The first folder, up to two levels below the datasets, that has all these image folders."""
+    root = data_dir / DATASETS
+    for parent in sorted((*root.glob("*"), *root.glob("*/*"))):
+        if folders and parent.is_dir() and folders <= {child.name for child in parent.iterdir()}:
+            return parent.relative_to(data_dir).as_posix()
+    return ""
 
 
 def _tensor(value: Mapping[str, object]) -> Tensor:

@@ -202,14 +202,25 @@ def _modelspec(metadata: Mapping[str, str]) -> dict[str, Any]:
 def _reminders(metadata: Mapping[str, str]) -> list[str]:
     """What no file says, because it is the business of the machine that trained it."""
     said = []
-    model = _text(metadata.get("ss_sd_model_name"))
+    model = model_name(metadata)
     if model:
         said.append(f"the base model was called {model}; choose the same from your models folder")
-    try:
-        folders = json.loads(metadata.get("ss_dataset_dirs", "{}"))
-        listed = ", ".join(f"{name} ({facts['img_count']} pictures)" for name, facts in folders.items())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        listed = ""
-    if listed:
+    folders = dataset_folders(metadata)
+    if folders:
+        listed = ", ".join(f"{name} ({count} pictures)" for name, count in folders.items())
         said.append(f"it was trained on {listed}; choose the folder that holds them")
     return said
+
+
+def model_name(metadata: Mapping[str, str]) -> str:
+    """The file or folder name of the base model; empty when the metadata do not say."""
+    return _text(metadata.get("ss_sd_model_name")) or ""
+
+
+def dataset_folders(metadata: Mapping[str, str]) -> dict[str, int]:
+    """Image folder -> how many pictures it had."""
+    try:
+        folders = json.loads(metadata.get("ss_dataset_dirs", "{}"))
+        return {str(name): int(facts["img_count"]) for name, facts in folders.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}

@@ -112,6 +112,17 @@ def test_a_real_file_is_trained_again_with_its_own_settings(lora: Path) -> None:
     assert "the base model was called model" in said and "3_sks cat (4 pictures)" in said
 
 
+def test_the_model_and_the_pictures_are_looked_for_by_name(lora: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    (data_dir / "models" / "model").mkdir(parents=True)
+    (data_dir / "datasets" / "other" / "img").mkdir(parents=True)
+    (data_dir / "datasets" / "cats" / "img" / "3_sks cat").mkdir(parents=True)
+    form = form_of_lora(lora, data_dir).form
+    assert form["pretrained_model_name_or_path"] == "models/model"
+    assert form["train_data_dir"] == "datasets/cats/img"
+    assert form["additional_parameters"] == "" and form["dynamo_backend"] == "no"
+
+
 def test_a_file_without_training_metadata_says_so(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "a.safetensors", {"title": "mine"})
     with pytest.raises(InvalidInput, match="does not say how it was trained"):
