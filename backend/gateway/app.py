@@ -26,6 +26,7 @@ from backend.gateway.hub import Hub
 from backend.gateway.liveness import WatchedWebSocket
 from backend.gateway.metrics import CONTENT_TYPE, Metrics
 from backend.gateway.queue_api import PredictRoute, QueueApi
+from backend.gateway.watching import SILENCE
 from backend.settings import Settings, administrator_token
 from backend.store.call import command
 from backend.store.connection import AsyncStore
@@ -36,8 +37,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The gateway over the store at `settings.redis_url`; it may be made before the store answers."""
+def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
+    """The gateway over the store at `settings.redis_url`; it may be made before the store answers.
+
+    `silence`: seconds without a byte from a websocket client after which its items go to others.
+    """
     settings = settings.resolved()
     store = AsyncStore(settings.redis_url)
     hub = Hub(store)
@@ -62,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gateway = gateway
     # First in the list: the queue protocol is the hot path and needs none of FastAPI's reading of arguments.
-    app.router.routes.insert(0, PredictRoute(QueueApi(gateway)))
+    app.router.routes.insert(0, PredictRoute(QueueApi(gateway, silence=silence)))
     app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
@@ -110,10 +114,10 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
+def serve(settings: Settings, *, silence: float = SILENCE) -> None:
+    """Serve until SIGTERM or Ctrl-C; `silence` as for `create_app`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    app = create_app(settings)
+    app = create_app(settings, silence=silence)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -47,9 +47,9 @@ class MethodNotAllowed(InvalidInput):
 class QueueApi:
     """Takes every request of the queue protocol. One for a gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, silence: float) -> None:
         self._gateway = gateway
-        self._watching = Watching(gateway, Benches(gateway.hub), uuid.uuid4().hex)
+        self._watching = Watching(gateway, Benches(gateway.hub), uuid.uuid4().hex, silence=silence)
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

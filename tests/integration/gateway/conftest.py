@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+
+from tests.support.gateway_box import Box
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """One store and one gateway for the tests of a file."""
+    box = Box(tmp_path_factory.mktemp("box"))
+    try:
+        yield box.start()
+    finally:
+        box.close()
+
+
+@pytest.fixture
+def own_box(tmp_path: Path) -> Iterator[Box]:
+    """A store and a gateway that a test may kill."""
+    box = Box(tmp_path)
+    try:
+        yield box.start()
+    finally:
+        box.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A service name that no other test uses."""
+    return f"svc{next(_NUMBERS)}"
