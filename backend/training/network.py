@@ -14,9 +14,9 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from backend.errors import InvalidArgument
+from backend.training.adapter import NO_DROPOUTS, Dropouts, adapted
 
 _ADAPTER = "lora"
 _UNET, _TEXT = "lora_unet_", "lora_te_text_model_"
@@ -24,13 +24,11 @@ _UNET, _TEXT = "lora_unet_", "lora_te_text_model_"
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """Rank and alpha, and the chances of dropping ranks' outputs, whole ranks and whole modules."""
+    """Rank, alpha and dropouts."""
 
     dim: int
     alpha: float
-    dropout: float = 0.0
-    rank_dropout: float = 0.0
-    module_dropout: float = 0.0
+    dropouts: Dropouts = NO_DROPOUTS
 
 
 class LoraNetwork:
@@ -43,8 +41,6 @@ class LoraNetwork:
             self._adapt(text_encoder, _text_targets(text_encoder), _TEXT)
         if unet is not None:
             self._adapt(unet, _unet_targets(unet), _UNET)
-        for layer in self._layers.values():
-            _drop(layer, shape)
 
     def _adapt(self, model: nn.Module, targets: list[str], prefix: str) -> None:
         pattern = "|".join(target.replace(".", r"\.") for target in targets)
@@ -52,8 +48,9 @@ class LoraNetwork:
         inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
         for name, module in model.named_modules():
             if isinstance(module, LoraLayer):
-                _down(module).float()
-                _up(module).float()
+                down, up = _down(module).float(), _up(module).float()
+                scale = self.shape.alpha / self.shape.dim
+                module.forward = adapted(module.get_base_layer(), down, up, scale, self.shape.dropouts)
                 self._layers[prefix + _plain(name, prefix).replace(".", "_")] = module
 
     def __len__(self) -> int:
@@ -157,31 +154,6 @@ def _text_targets(text_encoder: nn.Module) -> list[str]:
 def _plain(name: str, prefix: str) -> str:
     """The module name as files have it: transformers 5 dropped the `text_model` level that they keep."""
     return name.removeprefix("text_model.") if prefix == _TEXT else name
-
-
-def _drop(layer: nn.Module, shape: NetworkShape) -> None:
-    """Dropouts on what the down projection gives, where kohya has them (peft has one on its input)."""
-    if not (shape.dropout or shape.rank_dropout or shape.module_dropout):
-        return
-
-    def hook(module: nn.Module, _: tuple[Tensor, ...], lowered: Tensor) -> Tensor | None:
-        return _dropped(lowered, shape) if module.training else None
-
-    _down(layer).register_forward_hook(hook)
-
-
-def _dropped(lowered: Tensor, shape: NetworkShape) -> Tensor:
-    if shape.module_dropout and float(torch.rand(())) < shape.module_dropout:
-        return lowered * 0
-    if shape.dropout:
-        lowered = functional.dropout(lowered, shape.dropout)
-    if shape.rank_dropout:
-        ranks = 1 if lowered.dim() == 4 else -1
-        sizes = [1] * lowered.dim()
-        sizes[0], sizes[ranks] = lowered.shape[0], lowered.shape[ranks]
-        kept = torch.rand(sizes, device=lowered.device) >= shape.rank_dropout
-        lowered = lowered * kept / (1 - shape.rank_dropout)
-    return lowered
 
 
 def _down(layer: nn.Module) -> nn.Linear | nn.Conv2d:

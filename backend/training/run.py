@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backend.training import latent_cache, model, optimizers, position, state
+from backend.training.adapter import Dropouts
 from backend.training.arguments import TrainingArguments
 from backend.training.checkpoints import Checkpoints
 from backend.training.checks import Prepared
@@ -99,9 +100,7 @@ class _Run:
         dim, alpha = (
             dims_of_file(weights) if args.dim_from_weights else (args.network_dim, args.network_alpha)
         )
-        shape = NetworkShape(
-            dim,
-            alpha,
+        dropouts = Dropouts(
             args.network_dropout or 0.0,
             float(args.network_args.get("rank_dropout") or 0.0),
             float(args.network_args.get("module_dropout") or 0.0),
@@ -110,7 +109,7 @@ class _Run:
         network = LoraNetwork(
             base.unet if args.trains_unet else None,
             base.text_encoder if args.trains_text_encoder else None,
-            shape,
+            NetworkShape(dim, alpha, dropouts),
         )
         if weights:
             network.load(weights, "network_weights")

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _trainer() -> Callable[[TrainingArguments, checks.Prepared, Reporter, StopRequest], Path]:
     """The part that needs torch: imported only once the arguments are known to be good."""
-    preload.quieten()
+    preload.make_quiet()
     from backend.training import run
 
     return run.train

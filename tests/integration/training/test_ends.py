@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Trainer
+from tests.integration.training.conftest import Trainer
 from PIL import Image
 
 from backend.records import Failed, FileWritten, Phase, Progress, Record

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Trainer
+from tests.integration.training.conftest import Trainer
 from safetensors.torch import load_file
 
 from backend.records import FileWritten, Progress, Record, Result

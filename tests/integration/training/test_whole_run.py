@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT, MODEL, ROOT, Run, Trainer
+from tests.integration.training.conftest import ENVIRONMENT, MODEL, ROOT, Run, Trainer
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

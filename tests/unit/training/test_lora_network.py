@@ -10,6 +10,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from backend.errors import InvalidArgument
+from backend.training.adapter import Dropouts
 from backend.training.network import LoraNetwork, NetworkShape, dims_of_file
 
 REAL = Path(__file__).with_name("data") / "lora_keys_sd15.tsv"
@@ -93,15 +94,9 @@ def test_a_file_of_another_shape_is_refused() -> None:
         LoraNetwork(small_unet(), small_text_encoder(), NetworkShape(8, 2.0)).load(saved, "resume")
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        NetworkShape(8, 8.0, dropout=0.5),
-        NetworkShape(8, 8.0, rank_dropout=0.5),
-        NetworkShape(8, 8.0, module_dropout=0.5),
-    ],
-)
-def test_dropouts_act_in_training_only(shape: NetworkShape) -> None:
+@pytest.mark.parametrize("kind", ["values", "ranks", "modules"])
+def test_dropouts_act_in_training_only(kind: str) -> None:
+    shape = NetworkShape(8, 8.0, Dropouts(**{kind: 0.5}))
     unet = small_unet()
     network = LoraNetwork(unet, None, shape)
     for weight in network.parameters("unet"):
@@ -125,3 +120,42 @@ def test_norms_are_limited() -> None:
     assert scaled == len(network)
     assert mean == pytest.approx(1.0)
     assert network.limit_norms(1.01)[0] == 0
+
+
+def test_the_forward_and_its_gradients_are_those_of_peft() -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    ours, theirs = small_unet(), small_unet()
+    network = LoraNetwork(ours, None, NetworkShape(4, 2.0))
+    targets = [name for name, module in ours.named_modules() if hasattr(module, "lora_A")]
+    inject_adapter_in_model(
+        LoraConfig(r=4, lora_alpha=2, target_modules=targets), theirs, adapter_name="lora"
+    )
+    torch.manual_seed(1)
+    for weight in network.parameters("unet"):
+        nn.init.normal_(weight, std=0.1)
+    theirs.load_state_dict(ours.state_dict())
+    found = []
+    for unet in (ours, theirs):
+        out = unet(torch.ones(2, 4, 8, 8), 5, torch.ones(2, 3, 16)).sample
+        out.square().sum().backward()
+        gradients = {name: weight.grad for name, weight in unet.named_parameters() if "lora_" in name}
+        found.append((out, gradients))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, gradient in found[0][1].items():
+        assert torch.allclose(gradient, found[1][1][name], rtol=1e-3, atol=1e-3), name
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_it_computes_under_autocast_on_a_half_precision_model(half: torch.dtype) -> None:
+    unet = small_unet().to(half)
+    network = LoraNetwork(unet, None, NetworkShape(4, 2.0))
+    with torch.autocast("cpu", dtype=half):
+        out = unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample
+    out.float().sum().backward()
+    assert out.dtype == half
+    assert all(
+        weight.grad is not None and weight.grad.dtype == torch.float32
+        for weight in network.parameters("unet")
+    )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import MODEL
+from tests.unit.training.conftest import MODEL
 from diffusers import DDPMScheduler
 
 from backend.training.noise import (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import MODEL
+from tests.unit.training.conftest import MODEL
 from PIL import Image
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
