@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 
 from backend.errors import LorapoolError
@@ -51,7 +52,10 @@ class Seen:
 
 @dataclass
 class Pool:
-    """One service's pool. Not for sharing between threads."""
+    """One service's pool. Not for sharing between threads.
+
+    `idle_hands` counts the tasks in a row that an instance was given and did not begin.
+    """
 
     name: str
     store: Store
@@ -61,6 +65,7 @@ class Pool:
     stopped: bool = False
     journal: Journal = field(default_factory=Journal)
     wake_at: float | None = None
+    idle_hands: Counter[str] = field(default_factory=Counter)
     _known: dict[str, Brief] = field(default_factory=dict)
     _running: dict[str, Brief] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
@@ -149,8 +154,10 @@ class Pool:
         now = time.time()
         for brief in seen.active.values():
             late = brief.state is TaskState.ASSIGNED and now - (brief.assigned_at or now) > BEGIN_DEADLINE
-            if late:
-                self.store.run(tasks.unclaimed(brief.id, BEGIN_DEADLINE))
+            if late and self.store.run(tasks.unclaimed(brief.id, BEGIN_DEADLINE)) != "kept":
+                self.idle_hands[brief.instance] += 1
+            elif brief.state is TaskState.RUNNING:
+                del self.idle_hands[brief.instance]
 
     def _snapshot(self, seen: Seen, free: list[str] | None) -> Snapshot:
         now = time.time()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from backend.instance import Instance, InstanceState
 from backend.pool.launcher import Launcher
@@ -45,11 +45,13 @@ class Reaper:
             else:
                 self.bury(instance, "it was not there any more when the supervisor started", 0)
 
-    def reap(self, found: list[Instance], limits: Mapping[str, int]) -> None:
-        """Bury what is lost. `limits` is the most deliveries of each service."""
+    def reap(self, found: list[Instance], limits: Mapping[str, int], idle_hands: Set[str]) -> None:
+        """Bury what is lost, and what begins none of its tasks. `limits` is the most deliveries of each service."""
         ended = {exit.instance: exit.reason for exit in self._launcher.exits()}
         for instance in found:
             reason = ended.get(instance.id) or self._fault(instance)
+            if instance.id in idle_hands:
+                reason = "it does not begin the tasks that it is given"
             if reason:
                 self.bury(instance, reason, limits.get(instance.service, 0))
 

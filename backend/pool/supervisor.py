@@ -32,6 +32,9 @@ log = logging.getLogger("lorapool.supervisor")
 
 TICK = 1.0
 LEAD_SECONDS = 6.0
+IDLE_HANDS = 2
+"""So many tasks in a row that it was given and did not begin, and an instance is replaced."""
+
 _PAUSE = 0.2
 
 
@@ -101,9 +104,11 @@ class Supervisor:
     def _pass(self) -> None:
         self._deploy()
         found = read_instances(self.store)
-        self._reaper.reap(
-            found, {name: pool.description.queue.max_delivery for name, pool in self._pools.items()}
-        )
+        limits = {name: pool.description.queue.max_delivery for name, pool in self._pools.items()}
+        idle_hands = {
+            name for pool in self._pools.values() for name, n in pool.idle_hands.items() if n >= IDLE_HANDS
+        }
+        self._reaper.reap(found, limits, idle_hands)
         taken = [instance.device for instance in found]
         for pool in self._pools.values():
             try:

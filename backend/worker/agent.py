@@ -120,6 +120,9 @@ class Agent:
                 worker.work(logging_level="ERROR")
             except redis.RedisError as error:
                 log.info("the worker of %s lost the store: %s", self.instance, error)
+            except Exception:
+                # Without a worker this would be an instance that is given tasks and begins none.
+                log.exception("the worker of %s ended unexpectedly; starting another", self.instance)
             time.sleep(_PAUSE)
 
     def _keep_lease(self) -> None:

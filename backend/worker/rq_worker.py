@@ -45,6 +45,8 @@ def listen(url: str, instance: str) -> InstanceWorker:
     logging.getLogger("rq").setLevel(logging.ERROR)
     logging.getLogger("rq.worker").setLevel(logging.ERROR)
     connection: Any = redis.Redis.from_url(url)
+    # The books may still hold the worker of this name that lost the store before; RQ would refuse a second one.
+    connection.delete(InstanceWorker.redis_worker_namespace_prefix + instance)
     queue = Queue(instance_queue(instance), connection=connection, serializer=JSONSerializer)
     return InstanceWorker(
         [queue],
