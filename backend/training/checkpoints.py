@@ -55,11 +55,10 @@ class Checkpoints:
         """A checkpoint and the state, to go on from later."""
         self._save(f"-step{step:08d}", step, with_state=True)
 
-    def finish(self, step: int) -> Path:
+    def finish(self, step: int) -> None:
         """The final LoRA, and its state when asked for."""
         args = self._args
         self._save("", step, with_state=args.save_state or args.save_state_on_train_end, final=True)
-        return self.final
 
     def _path(self, suffix: str) -> Path:
         return self._args.output_dir / f"{self._args.output_name}{suffix}.safetensors"

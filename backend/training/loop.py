@@ -102,7 +102,10 @@ class Loop:
         self._busy = perf_counter() - started
         if self._busy:
             m.reporter.log(f"waited for data {100 * self._waited / self._busy:.1f} % of the time")
-        return self._checkpoints.finish(m.plan.total_steps)
+        if m.accelerator.is_main_process:
+            self._checkpoints.finish(m.plan.total_steps)
+        m.accelerator.wait_for_everyone()
+        return self._checkpoints.final
 
     def _begin_epoch(self, step: int) -> None:
         plan = self._m.plan
@@ -195,7 +198,8 @@ class Loop:
             self._checkpoints.after_step(step)
         if by_epoch is not None and m.sampler is not None and m.accelerator.is_main_process:
             m.sampler.draw(step=step, epoch=m.plan.epoch_of(step), by_epoch=by_epoch)
-        if by_epoch is not None or self._checkpoints.last != last:
+        paused = by_epoch is not None or self._checkpoints.last != last
+        if paused and step < m.plan.total_steps:
             m.reporter.phase("training")
             m.reporter.start_steps()
         self._look_for_stop(step)
@@ -210,13 +214,20 @@ class Loop:
             return True if due else None
         return False if args.sample_every_n_steps and step % args.sample_every_n_steps == 0 else None
 
+    def _all_asked_to_stop(self) -> bool:
+        """Several processes must leave at the same step, although the signal reaches them at different ones."""
+        asked, accelerator = self._m.stop.save_and_stop, self._m.accelerator
+        if accelerator.num_processes == 1:
+            return asked
+        return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device)) > 0)
+
     def _sample_at_first(self, first: int) -> None:
         m = self._m
         if m.sampler and m.args.sample_at_first and first == 1 and m.accelerator.is_main_process:
             m.sampler.draw(step=0, epoch=0, by_epoch=False)
 
     def _look_for_stop(self, step: int) -> None:
-        if not self._m.stop.save_and_stop:
+        if not self._all_asked_to_stop():
             return
         if step > 0 and step < self._m.plan.total_steps:
             if self._m.accelerator.is_main_process:

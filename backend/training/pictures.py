@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -68,18 +69,25 @@ def measure(path: Path, field: str) -> Size:
         InvalidArgument: it is broken, cut short, not a picture, or too large to be one.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                size = image.size
-                turned = image.getexif().get(_ORIENTATION) in _TURNED
-                # JPEG decodes at an eighth of its size, which is enough to see that nothing is missing.
-                image.draft("RGB", (size[0] // 8, size[1] // 8))
-                image.load()
+        stat = path.stat()
+        return _measured(path, stat.st_mtime_ns, stat.st_size)
     except Exception as error:
         raise InvalidArgument(
             field, f"the picture {path} cannot be read ({_reason(error)}); replace it or take it out"
         ) from None
+
+
+@lru_cache(maxsize=1 << 16)
+def _measured(path: Path, changed: int, length: int) -> Size:
+    """Remembered per file as it is now, since a form asks again with every change of a field."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            size: Size = image.size
+            turned = image.getexif().get(_ORIENTATION) in _TURNED
+            # JPEG decodes at an eighth of its size, which is enough to see that nothing is missing.
+            image.draft("RGB", (size[0] // 8, size[1] // 8))
+            image.load()
     return (size[1], size[0]) if turned else size
 
 

@@ -109,7 +109,8 @@ class Reporter:
 def from_environment() -> Reporter:
     """The reporter of this process, by `PROGRESS_FD`."""
     text = os.environ.get(PROGRESS_FD, "")
-    return Reporter(int(text) if text.isdecimal() else None)
+    first_of_several = os.environ.get("RANK", "0") == "0"
+    return Reporter(int(text) if text.isdecimal() else None, quiet=not first_of_several)
 
 
 def _line(progress: Progress, average: float) -> str:

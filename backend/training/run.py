@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -72,7 +73,11 @@ class _Run:
                     f"seed {asked} is left aside: the resumed run goes on with its own, {self.resumed.seed}"
                 )
             return self.resumed.seed
-        return draw() if asked is None else asked
+        if asked is not None:
+            return asked
+        drawn = [draw()]
+        broadcast_object_list(drawn)
+        return drawn[0]
 
     def train(self) -> Path:
         args = self.args
@@ -85,14 +90,10 @@ class _Run:
         machinery = self._machinery(base, network, encoder, cache)
         first = self._resume(machinery)
         self._announce(len(network))
-        checkpoints, loop = self._loop(machinery)
         try:
-            path = loop.run(first)
+            return self._loop(machinery).run(first)
         finally:
             machinery.scalars.close()
-        self.accelerator.wait_for_everyone()
-        del checkpoints
-        return path
 
     def _network(self, base: BaseModel) -> LoraNetwork:
         args = self.args
@@ -235,7 +236,7 @@ class _Run:
     def _data_digest(self) -> str:
         return position.data_digest(self.prepared.items, self.prepared.batch_sizes)
 
-    def _loop(self, machinery: Machinery) -> tuple[Checkpoints, Loop]:
+    def _loop(self, machinery: Machinery) -> Loop:
         losses = recent_losses(self.plan, self.resumed.losses if self.resumed else ())
 
         def write_state(folder: Path, step: int) -> None:
@@ -256,7 +257,7 @@ class _Run:
         checkpoints = Checkpoints(
             self.args, self.plan, machinery.network, metadata, self.reporter, write_state
         )
-        return checkpoints, Loop(machinery, checkpoints, losses)
+        return Loop(machinery, checkpoints, losses)
 
     def _announce(self, modules: int) -> None:
         report, args, say = self.prepared.report, self.args, self.reporter.log
