@@ -95,7 +95,7 @@ def test_a_training_that_cannot_work_is_refused(box: Box, case: str) -> None:
         assert not (box.data_dir / "out" / "never").exists()
 
 
-@pytest.mark.parametrize("token", ["", "wrong", "wrong " * 50])
+@pytest.mark.parametrize("token", ["", "wrong", "wrong" * 50])
 def test_a_wrong_token_changes_nothing(box: Box, token: str) -> None:
     with box.client() as client, box.client(token) as stranger:
         before = [task.id for task in client.tasks(limit=200)]
@@ -104,17 +104,6 @@ def test_a_wrong_token_changes_nothing(box: Box, token: str) -> None:
         assert caught.value.status == 401
         assert "token" in str(caught.value)
         assert [task.id for task in client.tasks(limit=200)] == before
-
-
-def test_a_full_disk_ends_a_training_with_its_reason(box: Box) -> None:
-    # given an output folder on a disk that is full (Linux has such a device)
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full on this system")
-    with box.client() as client:
-        task = client.service("kohya_job").submit(command="echo words > /dev/full")
-        view = task.wait(60)
-    assert view.state == "failed"
-    assert "No space left on device" in view.reason
 
 
 def test_a_full_disk_ends_the_trainer_with_its_reason_and_no_half_file(box: Box) -> None:
