@@ -116,32 +116,31 @@ class Board:
         self._tell(self._everything())
 
     async def _read_changes(self) -> None:
-        changed: asyncio.Queue[Message] = asyncio.Queue()
+        changed: asyncio.Queue[Message | None] = asyncio.Queue()
         listening = asyncio.create_task(self._listen(changed))
         try:
-            while True:
-                first = asyncio.create_task(changed.get())
-                await asyncio.wait({first, listening}, return_when=asyncio.FIRST_COMPLETED)
-                if not first.done():
-                    first.cancel()
-                    await listening
-                    return
-                batch = [first.result()]
+            ended = False
+            while not ended:
+                batch = [await changed.get()]
                 await asyncio.sleep(_PAUSE)
                 while not changed.empty():
                     batch.append(changed.get_nowait())
-                await self._look_up(batch)
+                ended = None in batch
+                await self._look_up([change for change in batch if change is not None])
+            await listening
         finally:
             listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError, GatewayLost, GatewayRefused):
-                await listening
+            await asyncio.gather(listening, return_exceptions=True)
 
-    async def _listen(self, changed: asyncio.Queue[Message]) -> None:
-        async for event in self._gateway.stream("events", {}):
-            if event.name == "changed":
-                changed.put_nowait(json.loads(event.data))
+    async def _listen(self, changed: asyncio.Queue[Message | None]) -> None:
+        try:
+            async for event in self._gateway.stream("events", {}):
+                if event.name == "changed":
+                    changed.put_nowait(json.loads(event.data))
+        finally:
+            changed.put_nowait(None)
 
-    async def _look_up(self, batch: Iterable[Message]) -> None:
+    async def _look_up(self, batch: list[Message]) -> None:
         ids = {change["id"] for change in batch if change.get("kind") == "task"}
         if any(change.get("kind") != "task" for change in batch):
             self._tell({"event": "pool"})

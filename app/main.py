@@ -16,7 +16,7 @@ from app import live, pages, training
 from app.board import Board
 from app.gateway import Gateway
 from app.late import Late
-from app.security import Guard
+from app.security import GetOnly, Guard
 from backend.client import Client
 from kohya_adapter.problems import Capabilities
 
@@ -53,7 +53,7 @@ def create_app(
     for part in (live, pages, training):
         part.install(app)
     app.state.form = Late(lambda: _form(root_path), pages.waiting("train", root_path))
-    app.mount("/", app.state.form)
+    app.mount("/", GetOnly(app.state.form))
     names = os.environ.get("LORAPOOL_UI_HOSTS", "").split(",")
     app.add_middleware(Guard, host=host, names=[platform.node(), *(name.strip() for name in names)])
     return app

@@ -98,6 +98,20 @@ class Guard:
         return None
 
 
+class GetOnly:
+    """An application that may only be looked at: Gradio's own uploads and queues are of no use to our form."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
+            body = {"error": "Forbidden", "message": "This address takes nothing."}
+            await JSONResponse(body, status_code=405)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

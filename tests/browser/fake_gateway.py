@@ -77,6 +77,12 @@ class FakeGateway:
 
     # What a test says
 
+    def clear(self) -> None:
+        """Forget everything."""
+        for kept in (self.tasks, self.submitted, self.paths, self.services, self.instances, self.decisions):
+            kept.clear()
+        self.refuses = None
+
     def add(self, id: str, **view: Any) -> FakeTask:
         task = FakeTask(task_view(id, index=len(self.tasks) + 1, **view))
         self.tasks[id] = task
@@ -236,9 +242,7 @@ class FakeGateway:
                     part = task.lines[log : log + 1000]
                     lines = [[log + i + 1, text] for i, text in enumerate(part)]
                     log += len(part)
-                    yield _event(
-                        "log", f"{log}.{scalars}.{files}", json.dumps({"lines": lines, "next": log})
-                    )
+                    yield _event("log", f"{log}.{scalars}.{files}", json.dumps({"lines": lines, "next": log}))
                 if scalars < len(task.points):
                     points, scalars = task.points[scalars:], len(task.points)
                     data = json.dumps({"points": points, "next": scalars})

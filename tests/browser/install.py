@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.browser.chromium import executable
 from playwright.sync_api import sync_playwright
+
+from tests.browser.chromium import executable
 
 
 def main() -> int:
@@ -18,7 +19,15 @@ def main() -> int:
     if shutil.which("apt-get") and os.geteuid() == 0:
         print("installing Chromium for the browser tests (Debian package)", flush=True)
         subprocess.run(["apt-get", "update", "-qq"], check=False)
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"]
+        install = [
+            "apt-get",
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "chromium",
+            "fonts-dejavu-core",
+        ]
         subprocess.run(install, check=False, stdout=subprocess.DEVNULL)
     if executable() is None:
         print("installing Chromium for the browser tests (playwright's own)", flush=True)

@@ -152,7 +152,8 @@ export class Fields {
   /** Brings a field into sight, out of its closed group if need be. */
   go(key) {
     const group = this.byKey.get(key) && document.getElementById(slug(this.byKey.get(key).group));
-    if (!element(key) && group) group.querySelector(".label-wrap").click();
+    const content = group?.querySelector('[data-testid="accordion-content"]');
+    if (content && !element(key)?.offsetParent && !content.offsetParent) group.querySelector(".label-wrap").click();
     const arrive = (patience) => {
       const field = element(key);
       if (!field?.offsetParent) return patience > 0 && requestAnimationFrame(() => arrive(patience - 1));

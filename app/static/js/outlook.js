@@ -5,7 +5,7 @@ import { copy, h, isFinal, root, say, toast } from "./dom.js";
 import { count, note } from "./format.js";
 import { row, taskUrl } from "./row.js";
 
-const MOST_ROWS = 5;
+const MOST_ROWS = 4;
 
 export class Outlook {
   #train;

@@ -3,7 +3,12 @@
 import { h, toast } from "./dom.js";
 import { appears } from "./outlook.js";
 
-export function tools({ train, put, values, presets }) {
+/** What a preset says nothing of and a person has chosen: the pictures, the names, a model of the same kind. */
+const OWN = ["train_data_dir", "reg_data_dir", "output_name", "output_dir", "sample_prompts", "training_comment"];
+
+const MOST_WARNINGS = 5;
+
+export function tools({ train, put, values, presets, families }) {
   const preset = h(
     "select",
     { "aria-label": "Start from a preset" },
@@ -14,10 +19,19 @@ export function tools({ train, put, values, presets }) {
   const chooser = h("input", { type: "file", accept: ".json,application/json", hidden: true });
   const button = (name, act) => h("button", { class: "lp-button quiet", type: "button", onclick: act }, name);
 
+  const say = (lines) => {
+    about.replaceChildren(...lines.filter(Boolean).map((line) => h("span", {}, line)));
+    about.hidden = !about.textContent;
+  };
   const describe = (name) => {
     preset.value = name;
-    about.textContent = presets.find((each) => each.name === name)?.about ?? "";
-    about.hidden = !about.textContent;
+    say([presets.find((each) => each.name === name)?.about]);
+  };
+
+  const kept = (mine, wanted) => {
+    const same = families.every((box) => Boolean(mine[box]) === Boolean(wanted[box]));
+    const keys = same ? [...OWN, "pretrained_model_name_or_path"] : OWN;
+    return Object.fromEntries(keys.filter((key) => key in mine).map((key) => [key, mine[key]]));
   };
 
   const guarded = (act) => async () => {
@@ -29,8 +43,9 @@ export function tools({ train, put, values, presets }) {
   };
 
   const load = guarded(async () => {
-    if (preset.value) put((await train(`presets/${encodeURIComponent(preset.value)}`)).values, preset.value);
-    else describe("");
+    if (!preset.value) return describe("");
+    const { values: wanted } = await train(`presets/${encodeURIComponent(preset.value)}`);
+    put({ ...kept(values(), wanted), ...wanted }, preset.value);
   });
 
   const read = guarded(async () => {
@@ -39,9 +54,8 @@ export function tools({ train, put, values, presets }) {
     if (file.size > 1_000_000) throw new Error(`${file.name} is too large for a settings file. The form was left as it is.`);
     const answer = await train("import", { text: await file.text() });
     put(answer.values);
-    toast(`Read ${file.name}.`);
-    for (const warning of answer.warnings.slice(0, 5)) toast(warning);
-    if (answer.warnings.length > 5) toast(`…and ${answer.warnings.length - 5} more settings that this form does not have.`);
+    const more = answer.warnings.length - MOST_WARNINGS;
+    say([`Read ${file.name}.`, ...answer.warnings.slice(0, MOST_WARNINGS), more > 0 && `And ${more} more like this.`]);
   });
 
   const save = guarded(async () => {

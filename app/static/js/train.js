@@ -132,7 +132,7 @@ async function start(list) {
   button.disabled = false;
 }
 
-const bar = tools({ train, put, values: sent, presets: table.presets });
+const bar = tools({ train, put, values: sent, presets: table.presets, families: Object.values(table.family_checkboxes) });
 fields.watch();
 bar.mount();
 outlook.mount();
