@@ -58,7 +58,8 @@ class Cursor:
 def event(name: str, data: Any, *, cursor: Cursor | None = None) -> str:
     """One server-sent event."""
     head = f"id: {cursor}\n" if cursor is not None else ""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    # ASCII only: readers split lines at more characters than line feeds, U+2028 among them.
+    text = json.dumps(data, separators=(",", ":"))
     return f"{head}event: {name}\ndata: {text}\n\n"
 
 
