@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from backend.records import FileWritten
 from backend.settings import SECRETS
 from backend.task import Task
 
@@ -21,6 +22,7 @@ BUILT_IN = frozenset({"train_network.py"})
 """Scripts of sd-scripts that the built-in trainer stands in for."""
 
 _SCRIPT = re.compile(r"(?:\w+_)?train(?:_\w+)?\.py")
+_SIMPLE_LOG = "--console_log_simple"  # without it, log lines are wrapped at the width of a terminal
 _SHELL_SYNTAX = re.compile(r"[;&|<>$`(){}*?\[\]~\n]|^\s*\w+=")
 
 
@@ -38,12 +40,18 @@ class Plan:
         """Whether SIGUSR1 makes it save its state and end."""
         return self.entry is not None
 
-    def resumed(self, state: str | None) -> Plan:
-        """The same, continued from a saved state where there is one."""
+    def resumed(self, state: FileWritten | None) -> Plan:
+        """The same, continued from a saved state where there is one.
+
+        sd-scripts writes a step into its states that is too small after a resume, so it is told the true one.
+        """
         if state is None or not self.training:
             return self
-        extra = ("--resume", state) if self.entry else ("--resume", state, "--skip_until_initial_step")
-        return replace(self, argv=self.argv + extra)
+        extra = ["--resume", state.path]
+        if self.kohya_console:
+            extra += ["--skip_until_initial_step"]
+            extra += ["--initial_step", str(state.step)] if state.step is not None else []
+        return replace(self, argv=(*self.argv, *extra))
 
 
 def plan(task: Task, *, sd_scripts: str = "") -> Plan:
@@ -55,8 +63,14 @@ def plan(task: Task, *, sd_scripts: str = "") -> Plan:
     name = PurePath(argv[script]).name
     if sd_scripts:
         real = str(Path(sd_scripts, name))
-        launch = [sys.executable, "-m", "accelerate.commands.launch", *argv[_after_launch(argv) : script]]
-        return Plan((*launch, real, *argv[script + 1 :]), training=True, kohya_console=True)
+        launch = [
+            _python_of(sd_scripts),
+            "-m",
+            "accelerate.commands.launch",
+            *argv[_after_launch(argv) : script],
+        ]
+        words_behind = [word for word in argv[script + 1 :] if word != _SIMPLE_LOG]
+        return Plan((*launch, real, *words_behind, _SIMPLE_LOG), training=True, kohya_console=True)
     if name in BUILT_IN:
         own = (
             ("--mixed_precision", precision)
@@ -65,6 +79,12 @@ def plan(task: Task, *, sd_scripts: str = "") -> Plan:
         )
         return Plan((name, *own, *argv[script + 1 :]), entry=TRAINER, training=True)
     return Plan(tuple(argv))
+
+
+def _python_of(sd_scripts: str) -> str:
+    """The Python of a checkout's own virtual environment where it has one, else this one."""
+    found = (Path(sd_scripts, folder, "bin", "python") for folder in ("venv", ".venv"))
+    return next((str(path) for path in found if path.exists()), sys.executable)
 
 
 TRAINER = "backend.training.train_network:main"

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from backend import paths
 from backend.errors import LorapoolError, RunFailed, StaleAttempt, StoreUnavailable
 from backend.pool.template import TemplateUnavailable
-from backend.records import Failed, Phase, Record, Result
+from backend.records import Failed, FileWritten, Phase, Record, Result
 from backend.service import Description
 from backend.settings import Settings
 from backend.store import instances, tasks
@@ -118,7 +118,8 @@ class CommandRun:
             log_file=self._job_dir / "log.txt",
             give_up=around.lost,
         )
-        plan = self._plan.resumed(self._last_state())
+        state = self._last_state()
+        plan = self._plan.resumed(state)
         reporter.say(self._opening(plan), [Phase("starting")])
         reporter.flush()
         began = time.time()
@@ -128,7 +129,7 @@ class CommandRun:
             self._program = program
             if self._wish is not None:
                 self._pass_on(program)
-        ending = program.run(_Listening(self._interpreter(), self), reporter, self._hear)
+        ending = program.run(_Listening(self._interpreter(state), self), reporter, self._hear)
         self._retry(lambda: around.store.run(instances.note_run(around.instance, 0, 0.0)))
         return judge(
             ending,
@@ -167,8 +168,11 @@ class CommandRun:
                     raise
                 time.sleep(_RETRY)
 
-    def _interpreter(self) -> Interpreter:
-        return KohyaConsole() if self._plan.kohya_console else PlainLines()
+    def _interpreter(self, state: FileWritten | None) -> Interpreter:
+        if not self._plan.kohya_console:
+            return PlainLines()
+        output = promised_output(self._plan.argv)
+        return KohyaConsole(output.parent if output else None, first_step=state.step if state else None)
 
     def _hear(self, record: Record) -> None:
         match record:
@@ -177,12 +181,12 @@ class CommandRun:
             case Result(output):
                 self._output = output
 
-    def _last_state(self) -> str | None:
+    def _last_state(self) -> FileWritten | None:
         """The newest saved state that an earlier attempt left."""
         if self._task.attempt < 2 or not self._plan.training:
             return None
         written = self._around.store.run(tasks.files(self._task.id))
-        states = [file.path for file in written if file.kind == "state" and Path(file.path).is_dir()]
+        states = [file for file in written if file.kind == "state" and Path(file.path).is_dir()]
         return states[-1] if states else None
 
     def _missing(self, began: float) -> str:
