@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Self
 
+CAUTION = 0.7
+"""The quantile that is taken for what is left of a running task."""
+
 
 class Durations:
     """The last `size` durations in seconds, in order of size: a running median, and what is left of one under way."""
@@ -32,9 +35,13 @@ class Durations:
         return self._sorted[len(self._sorted) // 2] if self._sorted else None
 
     def remaining(self, elapsed: float) -> float | None:
-        """Median time still to go of those that took longer than `elapsed`; None if none did."""
-        longer = self._sorted[bisect_right(self._sorted, elapsed) :]
-        return longer[len(longer) // 2] - elapsed if longer else None
+        """What is left after `elapsed` seconds in seven of ten cases that took longer; None if none ever did.
+
+        On the safe side of the median, because a plan that relies on it must not fail every second time.
+        """
+        first = bisect_right(self._sorted, elapsed)
+        longer = len(self._sorted) - first
+        return self._sorted[first + int(longer * CAUTION)] - elapsed if longer else None
 
     def to_json(self) -> list[float]:
         return list(self._order)

@@ -13,7 +13,7 @@ from backend.scaling import eas_rule, work_rule
 from backend.scaling.dispatch import pick
 from backend.scaling.memory import Memory
 from backend.scaling.snapshot import Assignment, InstanceView, Snapshot, after
-from backend.scaling.wish import ASSUMED_COLD_START, Wish
+from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
 
 __all__ = ["ASSUMED_COLD_START", "Decision", "Plan", "decide", "plan"]
 
@@ -73,32 +73,29 @@ def _clamp(snapshot: Snapshot, wish: Wish) -> Wish:
         wish = replace(wish, desired=settings.min, why=why, why_not_more=wish.why_not_more or wish.why)
     if wish.desired > settings.max:
         wish = replace(wish, desired=settings.max, why_not_more=f"max is {settings.max}")
-    if snapshot.places is not None and wish.desired > snapshot.places:
-        more = f"there is room for {snapshot.places} on the hardware"
-        wish = replace(wish, desired=snapshot.places, why_not_more=more)
+    if snapshot.places is not None:
+        present = len(snapshot.counted)
+        most = present + max(0, snapshot.places - len(snapshot.instances))
+        if wish.desired > most:
+            wish = replace(wish, desired=most, why_not_more=f"the hardware has room for {most}")
     return wish
 
 
 def _carry_out(snapshot: Snapshot, wish: Wish) -> Decision:
-    """Scale-in order: starting instances, newest first; then idle ones, longest idle first; busy ones are let end.
+    """Scale-in order: starting instances, newest first; then idle ones, longest idle first; then busy ones drain.
 
-    A busy instance is drained only where there are more than `max` of them.
+    Of the busy ones the newest drain first; none is stopped.
     """
     counted = snapshot.counted
     surplus = max(0, len(counted) - wish.desired)
-    starting = sorted(
-        (i for i in counted if i.state is InstanceState.STARTING), key=lambda i: (-i.created_at, i.id)
-    )
+    starting = sorted((i for i in counted if i.state is InstanceState.STARTING), key=_newest)
     cancel = starting[:surplus]
-    idle = sorted((i for i in counted if i.idle), key=_idle_since)
-    stop = idle[: surplus - len(cancel)]
-    left = len(counted) - len(cancel) - len(stop)
-    gone = {i.id for i in stop}
-    busy = [i for i in counted if i.ready and i.id not in gone]
-    drain = sorted(busy, key=_oldest_work)[: max(0, left - snapshot.settings.max)]
+    stop = sorted((i for i in counted if i.idle), key=_longest_idle)[: surplus - len(cancel)]
+    busy = sorted((i for i in counted if i.ready and not i.idle), key=_newest)
+    drain = busy[: surplus - len(cancel) - len(stop)]
     why = wish.why
-    if left - len(drain) > wish.desired:
-        why += f"; {left - len(drain) - wish.desired} more are busy and end when their work does"
+    if drain:
+        why += f"; {plural(len(drain), 'busy instance')} to end when the work there does"
     return Decision(
         current=len(counted),
         desired=wish.desired,
@@ -112,10 +109,10 @@ def _carry_out(snapshot: Snapshot, wish: Wish) -> Decision:
     )
 
 
-def _idle_since(instance: InstanceView) -> tuple[float, str]:
+def _newest(instance: InstanceView) -> tuple[float, str]:
+    return -instance.created_at, instance.id
+
+
+def _longest_idle(instance: InstanceView) -> tuple[float, str]:
     since = instance.created_at if instance.idle_since is None else instance.idle_since
     return since, instance.id
-
-
-def _oldest_work(instance: InstanceView) -> tuple[float, str]:
-    return min((run.started_at for run in instance.running), default=0.0), instance.id

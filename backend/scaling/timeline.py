@@ -57,9 +57,16 @@ class Timeline:
         heapq.heappush(self._single, (self._slots[index][0], index))
 
 
-def slots_of(instance: InstanceView, now: float) -> list[float]:
-    """When each slot of a ready instance is free."""
-    ends = [math.inf if run.remaining is None else now + max(0.0, run.remaining) for run in instance.running]
+def slots_of(instance: InstanceView, now: float, *, guess: bool = False) -> list[float]:
+    """When each slot of a ready instance is free.
+
+    A run of unknown length never ends, or with `guess` takes as long again as it has taken (the median of what is
+    left when nothing but the elapsed time is known; Gott, Nature 363, 1993).
+    """
+    ends = []
+    for run in instance.running:
+        unknown = max(0.0, now - run.started_at) if guess else math.inf
+        ends.append(now + (unknown if run.remaining is None else max(0.0, run.remaining)))
     if any(run.kind == "command" for run in instance.running):
         return [max(ends)] * instance.slots
     return ends + [now] * (instance.slots - len(ends))

@@ -1,9 +1,9 @@
 """Our own rule: instances for the work that waits, kept while arrivals come often enough to pay for it.
 
 Out: a waiting task asks for a boot unless an instance that exists or is starting reaches it soon: within a part of
-a cold start (`patience`). Boots under way are counted first. In: an idle instance is kept while the geometric mean of
-recent gaps between arrivals, the present silence included, is under a few cold starts (`keep`); each further spare
-only while they come `STEP` times as often again. The cold start is measured. One dial sets both.
+a cold start (`patience`). Boots under way are counted first. In: an idle instance is kept while the mean gap between
+arrivals, the present silence included, is under a few cold starts (`keep`); each further idle instance, and every
+few busy ones, only while they come that much more often again. The cold start is measured. One dial sets both.
 
 Keeping an idle instance as long as a boot costs is the classical ski-rental bound (Lu & Chen, arXiv 1112.0442); the
 rates of recent arrivals at several horizons say on which side of it the next gap probably lies.
@@ -23,7 +23,13 @@ from backend.scaling.timeline import Timeline, boot_end, slots_of
 from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
 
 HORIZONS = (1, 2, 4, 8, 16)
-STEP = 4.0
+STEP = 2.5
+"""How much more often tasks must come for one idle instance more."""
+BUSY_STEP = 0.27
+"""What a busy instance weighs beside an idle one: it will be free for a later task."""
+SHORTEST_GAP = 0.5
+"""Seconds; tasks put together count as this far apart."""
+SHORTEST_RECHECK = 0.05
 SHORTEST_COLD_START = 5.0
 """Instances that boot in no time are still kept as if a boot took this long: models must be loaded again too."""
 
@@ -36,11 +42,14 @@ class Dial:
     keep: float
 
 
+ECONOMY, DEFAULT, COMFORT = Dial(1.15, 1.0), Dial(0.45, 2.4), Dial(0.0, 6.0)
+
+
 def dial(comfort: float) -> Dial:
-    """The dial's two ends and its middle: 0 economy, 0.5 the default, 1 comfort."""
-    ends = (Dial(1.1, 1.0), Dial(0.6, 4.0), Dial(0.0, 16.0))
-    low, high = (ends[0], ends[1]) if comfort <= 0.5 else (ends[1], ends[2])
-    share = comfort * 2 if comfort <= 0.5 else comfort * 2 - 1
+    """The setting at `comfort`: 0 economy, 0.5 the default, 1 comfort, in between between."""
+    low, high, share = (
+        (ECONOMY, DEFAULT, comfort * 2) if comfort <= 0.5 else (DEFAULT, COMFORT, comfort * 2 - 1)
+    )
     patience = low.patience + (high.patience - low.patience) * share
     return Dial(patience, low.keep * (high.keep / low.keep) ** share)
 
@@ -55,47 +64,55 @@ def wish(snapshot: Snapshot, memory: Memory) -> tuple[Wish, Memory]:
     return _keep_idle(snapshot, memory, setting.keep * max(cold, SHORTEST_COLD_START)), memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Need:
-    waiting: int
-    reached: int
-    booting: int
-    starts: int
+    """How the waiting tasks would be reached. `recheck`: when the first of them should have been."""
+
     patience: float
+    waiting: int = 0
+    reached: int = 0
+    booting: int = 0
+    starts: int = 0
+    recheck: float = math.inf
 
     def wish(self, current: int) -> Wish:
         soon = f"{self.reached} will be reached within {self.patience:.3g} s"
         booting = f"{self.booting} have an instance starting"
+        wake_at = self.recheck if self.reached else None
         if not self.starts:
-            return Wish(current, f"of {plural(self.waiting, 'task')} waiting, {soon}, {booting}")
+            return Wish(current, f"of {plural(self.waiting, 'task')} waiting, {soon}, {booting}", "", wake_at)
         why = f"of {plural(self.waiting, 'task')} waiting, {self.starts} would not be reached soon enough"
-        return Wish(current + self.starts, why, f"{soon}, {booting}")
+        return Wish(current + self.starts, why, f"{soon}, {booting}", wake_at)
 
 
 def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: float) -> _Need:
+    """Walk through the waiting tasks in turn, giving each to the instance that is free first."""
+    now = snapshot.now
     waiting = eligible(snapshot, memory.overtaken) if snapshot.waiting else []
+    need = _Need(patience, len(waiting))
     timeline = Timeline()
     for instance in snapshot.instances:
         if instance.ready:
-            timeline.add(slots_of(instance, snapshot.now))
+            timeline.add(slots_of(instance, now, guess=True))
     starting = [i for i in snapshot.instances if i.state is InstanceState.STARTING]
     boots = sorted((boot_end(i, snapshot, cold) for i in starting), reverse=True)
     room = max(0, snapshot.settings.max - len(snapshot.counted))
-    reached = booting = starts = 0
     for place, task in enumerate(waiting):
-        if timeline.earliest(task.kind) - snapshot.now <= patience:
-            reached += 1
+        if timeline.earliest(task.kind) - now <= patience:
+            need.reached += 1
+            soonest = now + max(patience / 20, SHORTEST_RECHECK)
+            need.recheck = min(need.recheck, max(timeline.earliest(task.kind), soonest))
         elif boots:
-            booting += 1
+            need.booting += 1
             timeline.add([boots.pop()] * snapshot.slots)
-        elif starts < room:
-            starts += 1
-            timeline.add([snapshot.now + cold] * snapshot.slots)
+        elif need.starts < room:
+            need.starts += 1
+            timeline.add([now + cold] * snapshot.slots)
         else:
-            starts += len(waiting) - place
+            need.starts += len(waiting) - place
             break
         timeline.take(task.kind, task.seconds)
-    return _Need(len(waiting), reached, booting, starts, patience)
+    return need
 
 
 def _keep_idle(snapshot: Snapshot, memory: Memory, longest_gap: float) -> Wish:
@@ -105,7 +122,7 @@ def _keep_idle(snapshot: Snapshot, memory: Memory, longest_gap: float) -> Wish:
     spares = len(counted) - busy
     keep, wake_at = 0, None
     while keep < spares:
-        until = kept_until(memory.arrivals, longest_gap / STEP**keep)
+        until = kept_until(memory.arrivals, longest_gap / STEP ** (keep + busy * BUSY_STEP))
         if until <= snapshot.now:
             break
         keep, wake_at = keep + 1, until
@@ -124,8 +141,7 @@ def kept_until(arrivals: tuple[float, ...], longest_gap: float) -> float:
     """
     if not arrivals:
         return -math.inf
-    gaps = [max(1.0, b - a) for a, b in pairwise(arrivals)]
-    logs = [math.log(gap) for gap in reversed(gaps)]
+    logs = [math.log(max(SHORTEST_GAP, b - a)) for a, b in pairwise(arrivals)][::-1]
     horizons = [h for h in HORIZONS if h <= len(logs) + 1]
     weight = sum(1 / h for h in horizons)
     rest = sum(sum(logs[: h - 1]) / h for h in horizons)
