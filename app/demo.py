@@ -79,9 +79,11 @@ def _watch(task: TaskHandle) -> TaskView:
             continue
         last = data
         line = _line(data)
-        if line != shown:
+        # Without a terminal there is nothing to redraw: a line for each part of the bar is enough.
+        news = line if tty else line.partition("░")[0]
+        if news != shown:
             print(("\r\x1b[K" if tty else "") + line, end="" if tty else "\n", flush=True)
-            shown = line
+            shown = news
     if tty:
         print()
     return last if last is not None and last.final else task.wait()
