@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from backend import paths, samples
 from backend.client import Client, TaskHandle
@@ -17,9 +16,10 @@ from backend.views import FileView, TaskView
 from kohya_adapter.presets import preset
 from kohya_adapter.submission import submit
 
-_ZOOM = 4
+_ZOOM = 3
 _GAP = 12
-_LABEL = 96
+_LABEL = 132
+_LINE = 30
 _PAPER = "#ffffff"
 _INK = "#333333"
 _BAR = 28
@@ -111,29 +111,28 @@ def before_and_after(files: list[FileView], job: Path) -> Path | None:
     steps = [min(file.step or 0 for file in drawn), max(file.step or 0 for file in drawn)]
     rows = [[file for file in drawn if file.step == step] for step in steps]
     target = job / "before-after.png"
-    _sheet([(f"step {step}", row) for step, row in zip(steps, rows, strict=True)], job).save(target)
+    titles = ("before", f"after {steps[1]} steps")
+    _sheet(list(zip(titles, rows, strict=True)), job).save(target)
     return target
 
 
 def _sheet(rows: list[tuple[str, list[FileView]]], job: Path) -> Image.Image:
+    """Rows of pictures, their titles at the left, the prompts below."""
+    font = ImageFont.load_default(size=15)
     with Image.open(job / rows[0][1][0].path) as first:
         width, height = first.width * _ZOOM, first.height * _ZOOM
     columns = max(len(row) for _, row in rows)
-    size = (_LABEL + columns * (width + _GAP), _GAP + len(rows) * (height + _GAP) + 2 * _GAP)
-    sheet = Image.new("RGB", size, _PAPER)
+    bottom = _GAP + len(rows) * (height + _GAP)
+    sheet = Image.new("RGB", (_LABEL + columns * (width + _GAP), bottom + _LINE), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for (title, row), top in zip(rows, _tops(len(rows), height), strict=True):
-        draw.text((_GAP, top + height // 2), title, fill=_INK)
+    for number, (title, row) in enumerate(rows):
+        top = _GAP + number * (height + _GAP)
+        draw.text((_GAP, top + height / 2), title, fill=_INK, font=font, anchor="lm")
         for column, file in enumerate(row):
-            left = _LABEL + column * (width + _GAP)
             with Image.open(job / file.path) as picture:
-                sheet.paste(
-                    picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), (left, top)
-                )
+                large = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+            sheet.paste(large, (_LABEL + column * (width + _GAP), top))
     for column, file in enumerate(rows[-1][1]):
-        draw.text((_LABEL + column * (width + _GAP), size[1] - 2 * _GAP), file.label or "", fill=_INK)
+        middle = _LABEL + column * (width + _GAP) + width / 2
+        draw.text((middle, bottom), file.label or "", fill=_INK, font=font, anchor="ma")
     return sheet
-
-
-def _tops(count: int, height: int) -> Iterator[int]:
-    return (_GAP + n * (height + _GAP) for n in range(count))
