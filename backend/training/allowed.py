@@ -24,6 +24,23 @@ _ADAM = frozenset({"betas", "eps", "weight_decay", "amsgrad"})
 _ADAM_8BIT = frozenset({"betas", "eps", "weight_decay", "amsgrad", "min_8bit_size", "percentile_clipping"})
 _LION = frozenset({"betas", "weight_decay"})
 _SGD = frozenset({"momentum", "weight_decay", "dampening"})
+_OWN_STEP_SIZE = frozenset(
+    {"betas", "eps", "weight_decay", "decouple", "use_bias_correction", "d0", "growth_rate"}
+)
+_PRODIGY = _OWN_STEP_SIZE | {"beta3", "safeguard_warmup", "d_coef"}
+_ADAFACTOR = frozenset(
+    {
+        "eps",
+        "clip_threshold",
+        "decay_rate",
+        "beta1",
+        "weight_decay",
+        "scale_parameter",
+        "relative_step",
+        "warmup_init",
+    }
+)
+_SCHEDULE_FREE = frozenset({"betas", "eps", "weight_decay", "warmup_steps", "r", "weight_lr_power"})
 
 _KINDS = (
     OptimizerKind("AdamW", None, _ADAM),
@@ -34,6 +51,10 @@ _KINDS = (
     OptimizerKind("Lion", None, _LION),
     OptimizerKind("Lion8bit", "bitsandbytes", _LION),
     OptimizerKind("PagedLion8bit", "bitsandbytes", _LION),
+    OptimizerKind("Prodigy", None, _PRODIGY),
+    OptimizerKind("DAdaptAdam", None, _OWN_STEP_SIZE),
+    OptimizerKind("AdaFactor", None, _ADAFACTOR),
+    OptimizerKind("AdamWScheduleFree", None, _SCHEDULE_FREE),
     OptimizerKind("SGDNesterov", None, _SGD),
     OptimizerKind("SGDNesterov8bit", "bitsandbytes", _SGD),
 )
@@ -52,7 +73,12 @@ LR_SCHEDULERS = (
 )
 
 NETWORK_MODULES = ("networks.lora",)
-NETWORK_ARGS = frozenset({"rank_dropout", "module_dropout"})
+NETWORK_ARGS = frozenset(
+    {
+        *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout"),
+        *("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"),
+    }
+)
 
 
 def optimizer(name: str) -> OptimizerKind:
@@ -100,6 +126,22 @@ def keywords(field: str, items: Sequence[str], names: frozenset[str], of: str) -
             raise InvalidArgument(field, f"{of} takes no {key!r}{did_you_mean(key, names)}; it takes {known}")
         found[key] = _literal(field, key, text)
     return found
+
+
+def network_args(items: Sequence[str]) -> dict[str, float]:
+    """The numbers in `network_args`; what is None or 0 is left out.
+
+    Raises:
+        InvalidArgument: as `keywords`; or a value is no number from 0 on.
+    """
+    found = keywords("network_args", items, NETWORK_ARGS, "networks.lora")
+    for key, value in found.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and value >= 0):
+            raise InvalidArgument("network_args", f"{key} is {value!r}; it wants a number")
+        if key == "conv_dim" and value and value != int(value):
+            raise InvalidArgument("network_args", f"conv_dim is {value!r}; it wants a whole number")
+    return {key: float(value) for key, value in found.items() if value}
 
 
 def _literal(field: str, key: str, text: str) -> Any:

@@ -73,7 +73,7 @@ class TrainingArguments:
     network_dim: int
     network_alpha: float
     network_dropout: float | None
-    network_args: Mapping[str, Any]
+    network_args: Mapping[str, float]
     network_train_unet_only: bool
     network_train_text_encoder_only: bool
     dim_from_weights: bool
@@ -258,9 +258,7 @@ def _fill_in_network(values: dict[str, Any]) -> None:
     )
     values["network_dim"] = values["network_dim"] or 4
     values["network_alpha"] = values["network_alpha"] or float(values["network_dim"])
-    values["network_args"] = allowed.keywords(
-        "network_args", values["network_args"] or (), allowed.NETWORK_ARGS, "networks.lora"
-    )
+    values["network_args"] = allowed.network_args(values["network_args"] or ())
     text_encoder = values["text_encoder_lr"] or []
     values["text_encoder_lr"] = text_encoder[0] if text_encoder else None
 

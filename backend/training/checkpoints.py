@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +18,10 @@ from backend.training.progress import Reporter
 
 
 class Checkpoints:
-    """Writes into `output_dir`; `write_state` puts the full state of the run into a folder."""
+    """Writes into `output_dir`.
+
+    `write_state` puts the full state of the run into a folder; in `averaged` the weights are those to save.
+    """
 
     def __init__(
         self,
@@ -27,10 +31,11 @@ class Checkpoints:
         metadata: Metadata,
         reporter: Reporter,
         write_state: Callable[[Path, int], None],
+        averaged: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._args, self._plan = args, plan
         self._network, self._metadata = network, metadata
-        self._reporter, self._write_state = reporter, write_state
+        self._reporter, self._write_state, self._averaged = reporter, write_state, averaged
         self._every_epochs = save_every_n_epochs(args, plan.epochs)
         self.last: Path | None = None
 
@@ -80,7 +85,8 @@ class Checkpoints:
             self._reporter.file("state", folder, step=step, epoch=epoch)
 
     def _tensors(self) -> dict[str, Tensor]:
-        return self._network.state_dict(state.precision(self._args.save_precision))
+        with self._averaged():
+            return self._network.state_dict(state.precision(self._args.save_precision))
 
     def _metadata_at(self, step: int, epoch: int) -> dict[str, str]:
         plan = self._plan

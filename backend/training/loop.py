@@ -23,6 +23,7 @@ from backend.training.latents import Encoder
 from backend.training.loss import LossRules, loss_per_picture
 from backend.training.network import LoraNetwork
 from backend.training.noise import NoiseRules, add_noise, sample_noise, sample_timesteps, velocity
+from backend.training.optimizers import averaged
 from backend.training.plan import Plan
 from backend.training.progress import Reporter
 from backend.training.samples import Sampler
@@ -197,7 +198,8 @@ class Loop:
         if m.accelerator.is_main_process:
             self._checkpoints.after_step(step)
         if by_epoch is not None and m.sampler is not None and m.accelerator.is_main_process:
-            m.sampler.draw(step=step, epoch=m.plan.epoch_of(step), by_epoch=by_epoch)
+            with averaged(unwrap(m.optimizer)):
+                m.sampler.draw(step=step, epoch=m.plan.epoch_of(step), by_epoch=by_epoch)
         paused = by_epoch is not None or self._checkpoints.last != last
         if paused and step < m.plan.total_steps:
             m.reporter.phase("training")

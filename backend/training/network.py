@@ -6,6 +6,7 @@ for dots, and keeps `lora_down.weight`, `lora_up.weight` and `alpha` of it; the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -24,11 +25,13 @@ _UNET, _TEXT = "lora_unet_", "lora_te_text_model_"
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """Rank, alpha and dropouts."""
+    """Rank, alpha and dropouts; with `conv_dim` the larger convolutions get a LoRA too, of their own rank and alpha."""
 
     dim: int
     alpha: float
     dropouts: Dropouts = NO_DROPOUTS
+    conv_dim: int | None = None
+    conv_alpha: float = 1.0
 
 
 class LoraNetwork:
@@ -40,28 +43,34 @@ class LoraNetwork:
         if text_encoder is not None:
             self._adapt(text_encoder, _text_targets(text_encoder), _TEXT)
         if unet is not None:
-            self._adapt(unet, _unet_targets(unet), _UNET)
+            self._adapt(unet, _unet_targets(unet, with_convolutions=shape.conv_dim is not None), _UNET)
 
     def _adapt(self, model: nn.Module, targets: list[str], prefix: str) -> None:
-        pattern = "|".join(target.replace(".", r"\.") for target in targets)
+        pattern = "|".join(re.escape(target) for target in targets)
         config = LoraConfig(r=self.shape.dim, lora_alpha=self.shape.alpha, target_modules=f"(?:{pattern})")
+        if self.shape.conv_dim is not None:
+            large = [re.escape(name) for name in targets if _is_large(model.get_submodule(name))]
+            config.rank_pattern = dict.fromkeys(large, self.shape.conv_dim)
+            config.alpha_pattern = dict.fromkeys(large, self.shape.conv_alpha)
         inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
         for name, module in model.named_modules():
             if isinstance(module, LoraLayer):
                 down, up = _down(module).float(), _up(module).float()
-                scale = self.shape.alpha / self.shape.dim
-                module.forward = adapted(module.get_base_layer(), down, up, scale, self.shape.dropouts)
+                module.forward = adapted(
+                    module.get_base_layer(), down, up, _scale(module), self.shape.dropouts
+                )
                 self._layers[prefix + _plain(name, prefix).replace(".", "_")] = module
 
     def __len__(self) -> int:
         """How many modules are adapted."""
         return len(self._layers)
 
-    def parameters(self, part: str) -> list[nn.Parameter]:
-        """The trainable weights of one part, `unet` or `text_encoder`."""
+    def parameters(self, part: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The trainable down and up weights of one part, `unet` or `text_encoder`."""
         prefix = _UNET if part == "unet" else _TEXT
         layers = [layer for name, layer in self._layers.items() if name.startswith(prefix)]
-        return [cast(nn.Parameter, half(layer).weight) for layer in layers for half in (_down, _up)]
+        down, up = ([cast(nn.Parameter, half(layer).weight) for layer in layers] for half in (_down, _up))
+        return down, up
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the file's tensors by their names."""
@@ -76,7 +85,7 @@ class LoraNetwork:
         """The tensors of the file, on the CPU and apart from the running ones."""
         tensors: dict[str, Tensor] = {}
         for name, layer in self._layers.items():
-            tensors[f"{name}.alpha"] = torch.tensor(self.shape.alpha, dtype=dtype)
+            tensors[f"{name}.alpha"] = torch.tensor(_alpha(layer), dtype=dtype)
             tensors[f"{name}.lora_down.weight"] = _down(layer).weight.detach().to("cpu", dtype, copy=True)
             tensors[f"{name}.lora_up.weight"] = _up(layer).weight.detach().to("cpu", dtype, copy=True)
         return tensors
@@ -110,7 +119,7 @@ class LoraNetwork:
         norms, scaled = [], 0
         for layer in self._layers.values():
             down, up = _down(layer).weight, _up(layer).weight
-            norm = float((up.flatten(1) @ down.flatten(1)).norm()) * self.shape.alpha / self.shape.dim
+            norm = float((up.flatten(1) @ down.flatten(1)).norm()) * _scale(layer)
             if norm > limit:
                 ratio = (limit / norm) ** 0.5
                 down.mul_(ratio)
@@ -120,23 +129,38 @@ class LoraNetwork:
         return scaled, sum(norms) / len(norms)
 
 
-def dims_of_file(tensors: Mapping[str, Tensor]) -> tuple[int, float]:
-    """Rank and alpha of a LoRA file, from its first module."""
-    down = next(tensor for key, tensor in tensors.items() if key.endswith("lora_down.weight"))
-    alpha = next(
-        (float(tensor) for key, tensor in tensors.items() if key.endswith(".alpha")), float(down.shape[0])
+def shape_of_file(tensors: Mapping[str, Tensor]) -> NetworkShape:
+    """Ranks and alphas of a LoRA file, from its first layer and its first larger convolution.
+
+    Raises:
+        InvalidArgument: the file holds no LoRA of kohya's kind.
+    """
+    found: dict[bool, tuple[int, float]] = {}
+    for key, down in tensors.items():
+        if key.endswith(".lora_down.weight"):
+            alpha = tensors.get(key.replace(".lora_down.weight", ".alpha"))
+            rank = int(down.shape[0])
+            found.setdefault(
+                down.dim() == 4 and down.shape[-1] > 1, (rank, rank if alpha is None else float(alpha))
+            )
+    if False not in found:
+        raise InvalidArgument("network_weights", "holds no LoRA in kohya's format")
+    conv_dim, conv_alpha = found.get(True, (None, 1.0))
+    return NetworkShape(*found[False], conv_dim=conv_dim, conv_alpha=conv_alpha)
+
+
+def _unet_targets(unet: nn.Module, *, with_convolutions: bool) -> list[str]:
+    """Every Linear and 1×1 convolution inside the U-Net's transformers; or those and the larger ones around too."""
+    blocks = (
+        "Transformer2DModel",
+        *(("ResnetBlock2D", "Downsample2D", "Upsample2D") if with_convolutions else ()),
     )
-    return int(down.shape[0]), alpha
-
-
-def _unet_targets(unet: nn.Module) -> list[str]:
-    """Every Linear and 1×1 convolution inside the U-Net's transformers."""
     return [
         f"{outer}.{inner}"
         for outer, block in unet.named_modules()
-        if type(block).__name__ == "Transformer2DModel"
+        if type(block).__name__ in blocks
         for inner, module in block.named_modules()
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+        if isinstance(module, nn.Linear | nn.Conv2d)
     ]
 
 
@@ -154,6 +178,19 @@ def _text_targets(text_encoder: nn.Module) -> list[str]:
 def _plain(name: str, prefix: str) -> str:
     """The module name as files have it: transformers 5 dropped the `text_model` level that they keep."""
     return name.removeprefix("text_model.") if prefix == _TEXT else name
+
+
+def _is_large(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+
+
+def _scale(layer: nn.Module) -> float:
+    scaling = cast(dict[str, float], layer.scaling)
+    return float(scaling[_ADAPTER])
+
+
+def _alpha(layer: nn.Module) -> float:
+    return _scale(layer) * _down(layer).weight.shape[0]
 
 
 def _down(layer: nn.Module) -> nn.Linear | nn.Conv2d:

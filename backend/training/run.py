@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from backend.training.loop import Diffusion, Loop, Machinery, recent_losses, unw
 from backend.training.loss import loss_rules
 from backend.training.metadata import Metadata
 from backend.training.model import BaseModel, Denoiser
-from backend.training.network import LoraNetwork, NetworkShape, dims_of_file
+from backend.training.network import LoraNetwork, NetworkShape, shape_of_file
 from backend.training.noise import alphas_cumprod, noise_rules
 from backend.training.plan import plan
 from backend.training.position import Position
@@ -98,19 +99,17 @@ class _Run:
     def _network(self, base: BaseModel) -> LoraNetwork:
         args = self.args
         weights: dict[str, Tensor] = load_file(args.network_weights) if args.network_weights else {}
-        dim, alpha = (
-            dims_of_file(weights) if args.dim_from_weights else (args.network_dim, args.network_alpha)
-        )
+        shape = shape_of_file(weights) if args.dim_from_weights else _shape(args)
         dropouts = Dropouts(
             args.network_dropout or 0.0,
-            float(args.network_args.get("rank_dropout") or 0.0),
-            float(args.network_args.get("module_dropout") or 0.0),
+            args.network_args.get("rank_dropout", 0.0),
+            args.network_args.get("module_dropout", 0.0),
         )
         torch.manual_seed(derive(self.seed, "network"))
         network = LoraNetwork(
             base.unet if args.trains_unet else None,
             base.text_encoder if args.trains_text_encoder else None,
-            NetworkShape(dim, alpha, dropouts),
+            dataclasses.replace(shape, dropouts=dropouts),
         )
         if weights:
             network.load(weights, "network_weights")
@@ -255,7 +254,13 @@ class _Run:
 
         metadata = Metadata(self.args, self.prepared, self.seed, self.precision, self._predicts_v)
         checkpoints = Checkpoints(
-            self.args, self.plan, machinery.network, metadata, self.reporter, write_state
+            self.args,
+            self.plan,
+            machinery.network,
+            metadata,
+            self.reporter,
+            write_state,
+            lambda: optimizers.averaged(unwrap(machinery.optimizer)),
         )
         return Loop(machinery, checkpoints, losses)
 
@@ -284,19 +289,40 @@ def _usable_precision(asked: str, reporter: Reporter) -> str:
 def _groups(
     args: TrainingArguments, network: LoraNetwork
 ) -> tuple[list[str], list[float], list[dict[str, Any]]]:
-    """Names, learning rates and parameter groups, text encoder first as in sd-scripts; a rate of 0 trains nothing."""
+    """Names, learning rates and parameter groups, text encoder first as in sd-scripts; a rate of 0 trains nothing.
+
+    With LoRA+ (Hayou et al. 2024) the up weights are a group of their own, with a higher rate.
+    """
     names, rates, groups = [], [], []
+    both = args.network_args.get("loraplus_lr_ratio", 1.0)
     for name, part, own in (
         ("textencoder", "text_encoder", args.text_encoder_lr),
         ("unet", "unet", args.unet_lr),
     ):
         rate = args.learning_rate if own is None else own
-        parameters = network.parameters(part)
-        if parameters and rate:
-            names.append(name)
-            rates.append(rate)
-            groups.append({"params": parameters, "lr": rate})
+        ratio = args.network_args.get(f"loraplus_{part}_lr_ratio", both)
+        down, up = network.parameters(part)
+        halves = (
+            ((name, rate, [*down, *up]),)
+            if ratio == 1
+            else ((name, rate, down), (f"{name}_plus", rate * ratio, up))
+        )
+        for half, half_rate, parameters in halves:
+            if parameters and rate:
+                names.append(half)
+                rates.append(half_rate)
+                groups.append({"params": parameters, "lr": half_rate})
     return names, rates, groups
+
+
+def _shape(args: TrainingArguments) -> NetworkShape:
+    conv_dim, conv_alpha = args.network_args.get("conv_dim"), args.network_args.get("conv_alpha", 1.0)
+    return NetworkShape(
+        args.network_dim,
+        args.network_alpha,
+        conv_dim=int(conv_dim) if conv_dim else None,
+        conv_alpha=conv_alpha,
+    )
 
 
 def _cache_folder(args: TrainingArguments) -> Path:

@@ -4,11 +4,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.integration.training.conftest import Trainer
 from PIL import Image
 
 from backend.records import Failed, FileWritten, Phase, Progress, Record
 from backend.training.stopping import SAVED_FOR_LATER
+from tests.integration.training.conftest import Trainer
 
 
 def _trains(records: list[Record]) -> bool:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.integration.training.conftest import Trainer
 from safetensors.torch import load_file
 
 from backend.records import FileWritten, Progress, Record, Result
 from backend.training.stopping import SAVED_FOR_LATER
+from tests.integration.training.conftest import Trainer
 
 
 def _reached(step: int) -> object:
@@ -35,9 +35,19 @@ def _scalars(folder: Path) -> dict[int, float]:
     "more",
     [
         ["--shuffle_caption", "--flip_aug", "--network_dropout", "0.1", "--lr_scheduler", "cosine"],
-        ["--optimizer_type", "Lion", "--gradient_accumulation_steps", "2", "--train_batch_size", "2"],
+        [
+            *(
+                "--optimizer_type",
+                "AdamWScheduleFree",
+                "--gradient_accumulation_steps",
+                "2",
+                "--train_batch_size",
+                "2",
+            ),
+            *("--network_args", "conv_dim=2", "loraplus_lr_ratio=4", "rank_dropout=0.1"),
+        ],
     ],
-    ids=["adamw", "lion-accumulated"],
+    ids=["adamw", "schedule-free-accumulated"],
 )
 def test_a_run_stopped_twice_equals_one_that_was_not(
     trainer: Trainer, arguments: list[str], tmp_path: Path, more: list[str]

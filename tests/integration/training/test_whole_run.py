@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.integration.training.conftest import ENVIRONMENT, MODEL, ROOT, Run, Trainer
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from backend.records import FileWritten, Phase, Progress, Result
 from backend.training import lora_file
+from tests.integration.training.conftest import ENVIRONMENT, MODEL, ROOT, Run, Trainer
 
 PROMPT = "a red circle, sks style --n blurry --d 5 --s 8 --l 4"
 

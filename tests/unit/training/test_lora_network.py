@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from backend.errors import InvalidArgument
 from backend.training.adapter import Dropouts
-from backend.training.network import LoraNetwork, NetworkShape, dims_of_file
+from backend.training.network import LoraNetwork, NetworkShape, shape_of_file
 
 REAL = Path(__file__).with_name("data") / "lora_keys_sd15.tsv"
 
@@ -28,6 +28,11 @@ def small_unet() -> nn.Module:
         attention_head_dim=2,
         norm_num_groups=4,
     )
+
+
+def weights(network: LoraNetwork, part: str = "unet") -> list[nn.Parameter]:
+    down, up = network.parameters(part)
+    return down + up
 
 
 def small_text_encoder() -> nn.Module:
@@ -56,6 +61,33 @@ def test_names_and_shapes_are_those_of_a_real_sd15_file() -> None:
     assert {name: "x".join(map(str, shape)) for name, shape in network.shapes().items()} == real
 
 
+def test_with_convolutions_it_has_all_278_modules_of_sd15() -> None:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    network = LoraNetwork(unet, None, NetworkShape(4, 2.0, conv_dim=8, conv_alpha=1.0))
+    shapes = network.shapes()
+    assert len(network) == 278
+    assert shapes["lora_unet_down_blocks_0_resnets_0_conv1.lora_down.weight"] == (8, 320, 3, 3)
+    assert shapes["lora_unet_down_blocks_0_resnets_0_conv1.lora_up.weight"] == (320, 8, 1, 1)
+    assert shapes["lora_unet_down_blocks_1_resnets_0_conv_shortcut.lora_down.weight"] == (4, 320, 1, 1)
+    assert shapes["lora_unet_up_blocks_0_upsamplers_0_conv.lora_down.weight"] == (8, 1280, 3, 3)
+    assert shapes["lora_unet_down_blocks_0_downsamplers_0_conv.lora_down.weight"] == (8, 320, 3, 3)
+    assert shapes["lora_unet_mid_block_resnets_0_time_emb_proj.lora_down.weight"] == (4, 1280)
+
+
+def test_convolutions_keep_their_own_rank_and_alpha() -> None:
+    shape = NetworkShape(4, 2.0, conv_dim=6, conv_alpha=3.0)
+    network = LoraNetwork(small_unet(), None, shape)
+    for weight in weights(network):
+        nn.init.normal_(weight)
+    saved = network.state_dict(torch.float32)
+    assert float(saved["lora_unet_mid_block_resnets_0_conv1.alpha"]) == pytest.approx(3.0)
+    assert float(saved["lora_unet_mid_block_attentions_0_proj_in.alpha"]) == pytest.approx(2.0)
+    assert shape_of_file(saved) == shape
+    LoraNetwork(small_unet(), None, shape).load(saved, "network_weights")
+
+
 def test_a_fresh_lora_changes_nothing_and_only_its_weights_learn() -> None:
     unet = small_unet()
     before = unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample
@@ -63,19 +95,19 @@ def test_a_fresh_lora_changes_nothing_and_only_its_weights_learn() -> None:
     network = LoraNetwork(unet, None, NetworkShape(4, 4.0))
     assert torch.equal(unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample, before)
     learning = {id(weight) for weight in unet.parameters() if weight.requires_grad}
-    assert learning == {id(weight) for weight in network.parameters("unet")}
-    assert network.parameters("text_encoder") == []
+    assert learning == {id(weight) for weight in weights(network)}
+    assert network.parameters("text_encoder") == ([], [])
 
 
 def test_weights_stay_in_full_precision_on_a_half_precision_model() -> None:
     unet = small_unet().to(torch.bfloat16)
     network = LoraNetwork(unet, None, NetworkShape(4, 4.0))
-    assert {weight.dtype for weight in network.parameters("unet")} == {torch.float32}
+    assert {weight.dtype for weight in weights(network)} == {torch.float32}
 
 
 def test_what_is_saved_can_be_loaded_and_carries_rank_and_alpha() -> None:
     one = LoraNetwork(small_unet(), small_text_encoder(), NetworkShape(4, 2.0))
-    for weight in [*one.parameters("unet"), *one.parameters("text_encoder")]:
+    for weight in [*weights(one), *weights(one, "text_encoder")]:
         nn.init.normal_(weight)
     saved = one.state_dict(torch.float32)
     two = LoraNetwork(small_unet(), small_text_encoder(), NetworkShape(4, 2.0))
@@ -83,7 +115,7 @@ def test_what_is_saved_can_be_loaded_and_carries_rank_and_alpha() -> None:
     again = two.state_dict(torch.float32)
     assert saved.keys() == again.keys()
     assert all(torch.equal(saved[name], again[name]) for name in saved)
-    assert dims_of_file(saved) == (4, 2.0)
+    assert shape_of_file(saved) == NetworkShape(4, 2.0)
 
 
 def test_a_file_of_another_shape_is_refused() -> None:
@@ -99,7 +131,7 @@ def test_dropouts_act_in_training_only(kind: str) -> None:
     shape = NetworkShape(8, 8.0, Dropouts(**{kind: 0.5}))
     unet = small_unet()
     network = LoraNetwork(unet, None, shape)
-    for weight in network.parameters("unet"):
+    for weight in weights(network):
         nn.init.normal_(weight, std=0.2)
 
     def draw() -> torch.Tensor:
@@ -114,7 +146,7 @@ def test_dropouts_act_in_training_only(kind: str) -> None:
 
 def test_norms_are_limited() -> None:
     network = LoraNetwork(small_unet(), None, NetworkShape(4, 2.0))
-    for weight in network.parameters("unet"):
+    for weight in weights(network):
         nn.init.normal_(weight)
     scaled, mean = network.limit_norms(1.0)
     assert scaled == len(network)
@@ -132,7 +164,7 @@ def test_the_forward_and_its_gradients_are_those_of_peft() -> None:
         LoraConfig(r=4, lora_alpha=2, target_modules=targets), theirs, adapter_name="lora"
     )
     torch.manual_seed(1)
-    for weight in network.parameters("unet"):
+    for weight in weights(network):
         nn.init.normal_(weight, std=0.1)
     theirs.load_state_dict(ours.state_dict())
     found = []
@@ -155,7 +187,4 @@ def test_it_computes_under_autocast_on_a_half_precision_model(half: torch.dtype)
         out = unet(torch.ones(1, 4, 8, 8), 5, torch.ones(1, 3, 16)).sample
     out.float().sum().backward()
     assert out.dtype == half
-    assert all(
-        weight.grad is not None and weight.grad.dtype == torch.float32
-        for weight in network.parameters("unet")
-    )
+    assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in weights(network))

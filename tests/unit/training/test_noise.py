@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from tests.unit.training.conftest import MODEL
 from diffusers import DDPMScheduler
 
 from backend.training.noise import (
@@ -16,6 +15,7 @@ from backend.training.noise import (
     velocity,
 )
 from backend.training.seeds import derive, generator
+from tests.unit.training.conftest import MODEL
 
 CONFIG = {
     "num_train_timesteps": 1000,

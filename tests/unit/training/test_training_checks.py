@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.training.conftest import MODEL
 from PIL import Image
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
 from backend.training.arguments import TrainingArguments, parse
 from backend.training.checks import check, check_machine, prepare
 from backend.training.items import BucketCount
+from tests.unit.training.conftest import MODEL
 
 Parsed = Callable[..., TrainingArguments]
 

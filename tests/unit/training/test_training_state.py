@@ -17,6 +17,8 @@ POSITION = Position(7, 2, 11, 6, "digest", (0.5, 0.25), {"scale": 2.0})
 def _optimizer(name: str) -> tuple[nn.Parameter, torch.optim.Optimizer]:
     weight = nn.Parameter(torch.arange(6.0).reshape(2, 3))
     keywords: dict[str, Any] = {"weight_decay": 0.01}
+    if name == "AdaFactor":
+        keywords |= {"relative_step": False, "scale_parameter": False}
     return weight, optimizers.create(name, keywords, [{"params": [weight], "lr": 0.1}])
 
 
@@ -25,7 +27,9 @@ def _step(weight: nn.Parameter, optimizer: torch.optim.Optimizer, number: int) -
     optimizer.step()
 
 
-@pytest.mark.parametrize("name", ["AdamW", "Lion", "SGDNesterov"])
+@pytest.mark.parametrize(
+    "name", ["AdamW", "Lion", "SGDNesterov", "Prodigy", "DAdaptAdam", "AdaFactor", "AdamWScheduleFree"]
+)
 def test_an_optimizer_goes_on_from_its_file_as_if_it_had_never_stopped(name: str, tmp_path: Path) -> None:
     # Given one that goes on, and one that is written after three steps
     weight, optimizer = _optimizer(name)
