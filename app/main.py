@@ -16,9 +16,9 @@ from app import live, pages, training
 from app.board import Board
 from app.gateway import Gateway
 from app.late import Late
+from app.pool import Pool
 from app.security import GetOnly, Guard
 from backend.client import Client
-from kohya_adapter.problems import Capabilities
 
 _LONGEST_GOODBYE = 1
 """Seconds that open streams get at the end: pages resume by themselves."""
@@ -31,7 +31,6 @@ def create_app(
     *,
     host: str = "127.0.0.1",
     root_path: str = "",
-    capabilities: Capabilities | None = None,
 ) -> FastAPI:
     """The front end of the deployment at `endpoint`.
 
@@ -40,7 +39,6 @@ def create_app(
         data_dir: as this process sees it, for the pickers and the checks.
         host: what it listens on; on loopback only addresses and `LORAPOOL_UI_HOSTS` are answered to.
         root_path: the path prefix under which a proxy shows it, such as `/lora`, without a slash at the end.
-        capabilities: what the instances have, for the checks; None means everything.
     """
     app = FastAPI(title="lorapool", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.gateway = Gateway(endpoint, token)
@@ -48,7 +46,7 @@ def create_app(
     app.state.client = Client(endpoint, token)
     app.state.data_dir = data_dir.resolve()
     app.state.root_path = root_path
-    app.state.capabilities = capabilities
+    app.state.pool = Pool(app.state.gateway)
     app.add_api_route("/healthz", _healthz)
     for part in (live, pages, training):
         part.install(app)

@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from app import folders
 from app.gateway import Gateway, GatewayLost, GatewayRefused
+from app.pool import Pool
 from backend.client import Client
 from backend.errors import InvalidArgument, InvalidInput, NotFound
 from kohya_adapter import fields, form
@@ -35,7 +37,7 @@ from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.form import Form
 from kohya_adapter.presets import preset as named_preset
 from kohya_adapter.presets import presets
-from kohya_adapter.problems import Capabilities, Problem, Validation
+from kohya_adapter.problems import Problem, Validation
 from kohya_adapter.snapshot import FORM, snapshot
 from kohya_adapter.validate import validate
 
@@ -44,6 +46,10 @@ router = APIRouter(prefix="/train")
 SAMPLE_PRESET = "tiny-shapes"
 SERVICE_TYPES = ("ScalableJob", "ScalableJobService")
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_EMPTY = (
+    "Put a base model into the folder models/ of the data folder, and your pictures into datasets/<name>/, in folders "
+    "such as 10_sks cat. They are offered here as soon as they are there."
+)
 _LONGEST_FILE = 1 << 20
 
 
@@ -105,8 +111,9 @@ async def start(request: Request) -> Any:
     models, datasets = folders.models(data_dir), folders.datasets(data_dir)
     if sample["pretrained_model_name_or_path"] in models and sample["train_data_dir"] in datasets:
         return {"values": sample.changed(), "preset": SAMPLE_PRESET}
-    values = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
-    return {"values": {key: found[0] for key, found in values.items() if found}}
+    found = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
+    values = {key: names[0] for key, names in found.items() if names}
+    return {"values": values, "note": "" if models and datasets else _EMPTY}
 
 
 @router.get("/presets/{name}")
@@ -139,9 +146,9 @@ def export_file(wanted: Wanted) -> Any:
 
 
 @router.post("/check")
-def check(request: Request, wanted: Wanted) -> Any:
+async def check(request: Request, wanted: Wanted) -> Any:
     read, problems = read_form(wanted.values)
-    return _answer(problems, validate(read, request.app.state.data_dir, _capabilities(request)))
+    return _answer(problems, await _validation(request, read))
 
 
 @router.post("/command")
@@ -154,16 +161,21 @@ def command(request: Request, wanted: Wanted) -> Any:
 
 
 @router.post("/submit")
-def submit(request: Request, wanted: Wanted) -> Any:
+async def submit(request: Request, wanted: Wanted) -> Any:
     """Queue the form, or say what has to be changed first."""
     read, problems = read_form(wanted.values)
-    checked = validate(read, request.app.state.data_dir, _capabilities(request))
+    checked = await _validation(request, read)
     if problems or checked.errors:
         return _answer(problems, checked)
     try:
-        return {"task": _submit(request, read, wanted, checked)}
+        return {"task": await run_in_threadpool(_submit, request, read, wanted, checked)}
     except InvalidArgument as error:
         return _answer([problem_of(error, read)], checked)
+
+
+async def _validation(request: Request, read: Form) -> Validation:
+    pool: Pool = request.app.state.pool
+    return await run_in_threadpool(validate, read, request.app.state.data_dir, await pool.capabilities())
 
 
 def _submit(request: Request, read: Form, wanted: Wanted, checked: Validation) -> Any:
@@ -204,11 +216,6 @@ def _answer(problems: list[Problem], checked: Validation) -> dict[str, Any]:
     }
 
 
-def _capabilities(request: Request) -> Capabilities | None:
-    capabilities: Capabilities | None = request.app.state.capabilities
-    return capabilities
-
-
 @router.get("/services")
 async def services(request: Request) -> Any:
     gateway: Gateway = request.app.state.gateway
@@ -230,5 +237,5 @@ def choices(request: Request) -> Any:
 
 
 def install(app: FastAPI) -> None:
-    """Add the routes; `app.state` must have `gateway`, `client`, `data_dir` and `capabilities`."""
+    """Add the routes; `app.state` must have `gateway`, `client`, `data_dir` and `pool`."""
     app.include_router(router)

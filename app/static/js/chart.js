@@ -33,11 +33,12 @@ export class Chart {
   #kind = "loss";
   #plot = null;
   #planned = false;
+  #expected = "";
 
   constructor() {
     this.box = h("div", { class: "chart", role: "img" });
     this.tip = h("div", { class: "tip" });
-    this.empty = h("p", { class: "lp-empty" }, "The curve draws itself as soon as the first steps are done.");
+    this.empty = h("p", { class: "lp-empty" });
     this.tabs = h(
       "div",
       { class: "tabs" },
@@ -49,6 +50,13 @@ export class Chart {
     this.element = h("section", { class: "panel lp-card" }, h("header", {}, h("h3", {}, "Curve"), this.tabs), this.box);
     new ResizeObserver(() => this.#resize()).observe(this.box);
     addEventListener("lorapool-theme", this.#rebuild);
+    this.expect(true);
+  }
+
+  /** Whether points may still come. */
+  expect(more) {
+    this.#expected = more ? "The curve draws itself as soon as the first steps are done." : "This task has reported no steps.";
+    if (!this.#points.length) say(this.empty, this.#expected);
   }
 
   close() {
@@ -94,7 +102,7 @@ export class Chart {
     this.box.dataset.points = data[0].length;
     if (data[0].length < 2) {
       this.#destroy();
-      say(this.empty, this.#points.length > 1 ? "This run does not report it." : "The curve draws itself as soon as the first steps are done.");
+      say(this.empty, this.#points.length > 1 ? "This run does not report it." : this.#expected);
       return;
     }
     if (!this.#plot) {

@@ -110,6 +110,7 @@ export class Task {
     if (p.state.dataset.state !== task.state) p.state.replaceChildren(chip(task.state));
     p.state.dataset.state = task.state;
     this.gallery.expect(!isFinal(task.state));
+    this.chart.expect(!isFinal(task.state));
     this.#drawFacts(task);
     this.#drawReason(task);
     this.#drawProgress(task);

@@ -70,6 +70,7 @@ export function tools({ train, put, values, presets, families }) {
 
   return {
     preset: describe,
+    say,
     async mount() {
       (await appears("lp-tools")).append(
         h(

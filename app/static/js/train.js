@@ -73,7 +73,9 @@ async function restore() {
   if (last) return begin(last.values, last.preset);
   try {
     const answer = await train("start");
-    return begin(answer.values, answer.preset);
+    const list = begin(answer.values, answer.preset);
+    if (answer.note) bar.say([answer.note]);
+    return list;
   } catch {
     return begin({});
   }

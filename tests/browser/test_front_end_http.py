@@ -1,0 +1,153 @@
+"""The front end as a hostile or clumsy client meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import websockets
+from websockets.exceptions import InvalidStatus
+
+from tests.browser.fake_gateway import TOKEN, FakeGateway, progress
+from tests.browser.stage import PATIENCE, FrontEnd, serving
+
+
+@pytest.fixture
+def http(front_end: FrontEnd, gateway: FakeGateway) -> Iterator[httpx.Client]:
+    gateway.add("run", state="running", progress=progress(1, 2))
+    gateway.log("run", "a line")
+    with httpx.Client(base_url=front_end.url, trust_env=False, timeout=PATIENCE) as client:
+        yield client
+
+
+def test_another_sites_page_can_change_nothing(http: httpx.Client, gateway: FakeGateway) -> None:
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        for path in ("/live/tasks/run/cancel", "/train/submit"):
+            assert http.post(path, json={"mode": "stop"}, headers=headers).status_code == 403
+    assert gateway.tasks["run"].view["cancel"] is None
+    assert not gateway.submitted
+
+
+def test_another_sites_page_cannot_listen(front_end: FrontEnd, http: httpx.Client) -> None:
+    async def listen() -> None:
+        url = front_end.url.replace("http", "ws") + "/live/board"
+        with pytest.raises(InvalidStatus, match="403"):
+            async with websockets.connect(url, origin="http://evil.example", proxy=None):  # type: ignore[arg-type]
+                pass
+
+    asyncio.run(listen())
+
+
+def test_a_foreign_name_for_this_machine_is_not_answered_to(http: httpx.Client) -> None:
+    answer = http.get("/live/tasks", headers={"host": "evil.example"})
+    assert answer.status_code == 403
+    assert "LORAPOOL_UI_HOSTS" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/jobs",
+        "/service",
+        "/train/table",
+        "/train/start",
+        "/live/pool",
+        "/live/tasks",
+        "/live/tasks/run",
+    ],
+)
+def test_no_answer_holds_a_token(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert answer.status_code == 200
+    assert TOKEN not in answer.text
+    assert "the-service-token" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/live/tasks/run/files/..%2f..%2fstore%2fpassword",
+        "/live/tasks/run/files/%2fetc%2fpasswd",
+        "/live/tasks/run/files/a%00b",
+        "/live/tasks/run/files/",
+        "/live/tasks/..%2f..%2fservices",
+        "/live/tasks/%2e%2e",
+        "/ui/..%2fmain.py",
+        "/live/tasks/run/nonsense",
+    ],
+)
+def test_no_path_leads_out(http: httpx.Client, gateway: FakeGateway, path: str) -> None:
+    gateway.paths.clear()
+    assert http.get(path).status_code in (404, 405)
+    assert gateway.paths == []
+
+
+def test_a_file_that_could_run_is_saved_and_never_shown(http: httpx.Client, gateway: FakeGateway) -> None:
+    gateway.file("run", "output/page.html", b"<script>", kind="other")
+    gateway.file("run", "output/drawing.svg", b"<svg/>", kind="other")
+    for name in ("page.html", "drawing.svg"):
+        answer = http.get(f"/live/tasks/run/files/output/{name}")
+        assert answer.headers["content-disposition"].startswith("attachment")
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_gradios_own_uploads_are_closed(http: httpx.Client) -> None:
+    assert http.post("/gradio_api/upload", files={"files": b"x"}).status_code == 405
+
+
+def test_what_the_gateway_refuses_is_passed_on_in_its_words(http: httpx.Client) -> None:
+    answer = http.get("/live/tasks/nothing")
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "NotFound", "message": "There is no nothing."}
+
+
+def test_while_the_gateway_is_away_the_pages_are_there_and_say_so(
+    http: httpx.Client, gateway: FakeGateway
+) -> None:
+    gateway.stop()
+    try:
+        assert http.get("/jobs").status_code == 200
+        answer = http.get("/live/tasks")
+    finally:
+        gateway.start()
+    assert answer.status_code == 503
+    assert "safe" in answer.json()["message"]
+
+
+def test_behind_a_path_prefix_every_address_has_it(front_end: FrontEnd, gateway: FakeGateway) -> None:
+    with serving(gateway.endpoint, front_end.data_dir, "/lora") as url:
+        page = httpx.get(f"{url}/jobs", trust_env=False).text
+    addresses = [part.split('"')[0] for part in page.replace('src="', 'href="').split('href="')[1:]]
+    assert len(addresses) > 5
+    assert all(address.startswith("/lora/") for address in addresses)
+
+
+def test_sigterm_ends_it_promptly_though_pages_are_open(front_end: FrontEnd, gateway: FakeGateway) -> None:
+    async def followed(url: str) -> None:
+        async with websockets.connect(url.replace("http", "ws") + "/live/board", proxy=None) as socket:
+            await socket.recv()
+            leave.set()
+            with pytest.raises(websockets.ConnectionClosed):
+                while True:
+                    await socket.recv()
+
+    async def play() -> float:
+        def started() -> str:
+            return context.__enter__()
+
+        url = await asyncio.to_thread(started)
+        following = asyncio.create_task(followed(url))
+        await asyncio.wait_for(leave.wait(), PATIENCE)
+        at = time.monotonic()
+        await asyncio.to_thread(context.__exit__, None, None, None)
+        await asyncio.wait_for(following, PATIENCE)
+        return time.monotonic() - at
+
+    leave = asyncio.Event()
+    context = serving(gateway.endpoint, front_end.data_dir)
+    assert asyncio.run(play()) < PATIENCE
