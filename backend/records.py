@@ -112,7 +112,7 @@ def decode(line: str | bytes) -> Record | None:
     """The record of a line, or None when it is not one (a foreign program may write anything)."""
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return from_dict(values) if isinstance(values, dict) else None
 
@@ -138,6 +138,8 @@ def _fits(record: Record) -> bool:
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if value is None:
+            if field.default is dataclasses.MISSING:
+                return False
             continue
         if field.name in _INTS:
             good = isinstance(value, int) and not isinstance(value, bool)

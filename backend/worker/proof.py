@@ -23,7 +23,7 @@ def fault(path: Path, *, since: float) -> str:
         return f"{path.name} is older than this run: the training wrote nothing"
     try:
         return _content_fault(path, status.st_size)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{path.name} is not a readable safetensors file ({error})"
 
 
