@@ -34,7 +34,7 @@ INSTANCE_TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
 class Place:
     """A process on a host, named so that a reused pid is never taken for it.
 
-    `started_at` is the process's start time as the operating system gives it, in seconds since the epoch.
+    `started_at` is the process's start time as the operating system gives it: see `processes.start_time`.
     """
 
     host: str

@@ -1,6 +1,6 @@
 """The data folder, and the one place where a path that a user named becomes a real one.
 
-datasets/  models/  loras/  jobs/<task id>/  store/
+datasets/  models/  loras/  jobs/<task id>/  store/  logs/
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backend.errors import PathOutsideDataFolder
 
-DATASETS, MODELS, LORAS, JOBS, STORE = "datasets", "models", "loras", "jobs", "store"
+DATASETS, MODELS, LORAS, JOBS, STORE, LOGS = "datasets", "models", "loras", "jobs", "store", "logs"
 
 
 def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> Path:
@@ -35,10 +35,12 @@ def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> P
 
 
 def create(data_dir: Path) -> None:
-    """Make the data folder and its parts; the store's is for this user alone."""
+    """Make the data folder and its parts; those of the store and of the processes' logs are for this user alone."""
     for name in (DATASETS, MODELS, LORAS, JOBS):
         (data_dir / name).mkdir(parents=True, exist_ok=True)
-    (data_dir / STORE).mkdir(mode=0o700, exist_ok=True)
+    for name in (STORE, LOGS):
+        (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+        (data_dir / name).chmod(0o700)
 
 
 def job_dir(data_dir: Path, task_id: str) -> Path:

@@ -13,12 +13,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
 from backend.instance import Place
 
 _PR_SET_PDEATHSIG = 1
+_START_TIME = 19  # of /proc/<pid>/stat, counted behind the name; see proc_pid_stat(5), field 22
+_SAME_START = 0.005
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -35,10 +38,25 @@ def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
     return set_signal
 
 
+def start_time(pid: int) -> float:
+    """When a process began, in seconds: since the boot on Linux, since the epoch elsewhere.
+
+    Linux knows it in ticks since the boot, which no setting of the clock changes; a time since the epoch would move
+    with the clock, and a living process be taken for another. Raises `psutil.NoSuchProcess`.
+    """
+    if sys.platform != "linux":
+        return psutil.Process(pid).create_time()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
+    return int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
+
+
 def here(pid: int | None = None) -> Place:
     """Where the process `pid` (this one by default) is."""
     pid = os.getpid() if pid is None else pid
-    return Place(socket.gethostname(), pid, psutil.Process(pid).create_time())
+    return Place(socket.gethostname(), pid, start_time(pid))
 
 
 def alive(place: Place) -> bool:
@@ -46,11 +64,17 @@ def alive(place: Place) -> bool:
     if place.host != socket.gethostname():
         raise ValueError(f"process {place.pid} is on {place.host}, not here")
     try:
-        process = psutil.Process(place.pid)
-        same = abs(process.create_time() - place.started_at) < 0.02
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return (
+            is_same(place.pid, place.started_at)
+            and psutil.Process(place.pid).status() != psutil.STATUS_ZOMBIE
+        )
     except psutil.Error:
         return False
+
+
+def is_same(pid: int, started_at: float) -> bool:
+    """Whether the process `pid` is the one that began then. Raises `psutil.NoSuchProcess`."""
+    return abs(start_time(pid) - started_at) < _SAME_START
 
 
 def group_members(pgid: int) -> list[int]:
@@ -75,15 +99,6 @@ def signal_group(pgid: int, sig: signal.Signals) -> bool:
         # macOS answers this for a group of which only zombies are left.
         return False
     return True
-
-
-def end_group(pgid: int, *, grace: float) -> bool:
-    """End a whole process group: SIGTERM, `grace` seconds, SIGKILL; True once nobody of it is left."""
-    signal_group(pgid, signal.SIGTERM)
-    if wait_until(lambda: not group_members(pgid), grace):
-        return True
-    signal_group(pgid, signal.SIGKILL)
-    return wait_until(lambda: not group_members(pgid), 5.0)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, *, every: float = 0.02) -> bool:

@@ -9,16 +9,16 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 
+from backend import paths
 from backend.instance import Instance, Place
 from backend.pool import devices
 from backend.pool.launcher import Exit, Order
 from backend.pool.template import fork_child
 from backend.pool.templates import Templates
-from backend.processes import alive, group_members, signal_group, wait_until
+from backend.processes import alive, group_members, is_same, signal_group, wait_until
 from backend.settings import Settings
 
 log = logging.getLogger("lorapool.pool")
@@ -50,8 +50,8 @@ class LocalLauncher:
     def start(self, order: Order) -> None:
         """Fork an instance from the plain template."""
         life_read, life_write = os.pipe()
-        logs = self._settings.data_dir / "logs"
-        logs.mkdir(exist_ok=True)
+        logs = self._settings.data_dir / paths.LOGS
+        logs.mkdir(mode=0o700, exist_ok=True)
         output = os.open(
             logs / f"instance-{order.instance}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -174,13 +174,8 @@ def _led_by(group: int, started_at: float) -> bool:
     number.
     """
     try:
-        return abs(psutil.Process(group).create_time() - started_at) < 0.02
+        return is_same(group, started_at)
     except psutil.NoSuchProcess:
         return bool(group_members(group))
     except psutil.Error:
         return False
-
-
-def instance_log(data_dir: Path, instance: str) -> Path:
-    """Where an instance's own words go."""
-    return data_dir / "logs" / f"instance-{instance}.log"

@@ -70,7 +70,7 @@ class Templates:
                 self._start(template)
 
     def _start(self, template: _Template) -> None:
-        self._log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._log_dir / f"template-{template.name}.log").open("ab") as log:
             template.process = subprocess.Popen(
                 [
@@ -84,11 +84,7 @@ class Templates:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={
-                    **os.environ,
-                    "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
-                    "TOKENIZERS_PARALLELISM": "false",
-                },
+                env=_environment(),
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
             )
