@@ -9,15 +9,23 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend import paths
+from backend.errors import InvalidArgument
 
 
 class Settings(BaseSettings):
-    """`LORAPOOL_*` variables, and `REDIS_URL` and `SD_SCRIPTS_DIR` under their common names."""
+    """`LORAPOOL_*` variables, and `REDIS_URL` and `SD_SCRIPTS_DIR` under their common names.
+
+    Seconds: `lease_seconds` without a sign of life, and an instance is taken for lost; `start_deadline` for an
+    instance to come up; `stop_grace` for a program to end by itself when it is stopped; `save_grace` for a training
+    to save its state. `keep_days` is how long the record and the log of a task that has ended stay in the store
+    (0: for ever); what it wrote into its job folder stays in any case.
+    """
 
     model_config = SettingsConfigDict(env_prefix="LORAPOOL_", populate_by_name=True, extra="ignore")
 
@@ -28,10 +36,11 @@ class Settings(BaseSettings):
     endpoint: str = ""
     redis_url: str = Field(default="", validation_alias="REDIS_URL")
     sd_scripts_dir: str = Field(default="", validation_alias="SD_SCRIPTS_DIR")
-    lease_seconds: float = 10.0
-    start_deadline: float = 120.0
-    stop_grace: float = 3.0
-    save_grace: float = 600.0
+    lease_seconds: float = Field(default=10.0, ge=1.0)
+    start_deadline: float = Field(default=120.0, gt=0)
+    stop_grace: float = Field(default=3.0, ge=0)
+    save_grace: float = Field(default=600.0, ge=0)
+    keep_days: float = Field(default=30.0, ge=0)
 
     def resolved(self) -> Settings:
         """The same with an absolute data folder."""
@@ -45,8 +54,24 @@ class Settings(BaseSettings):
 
 _PLAIN = (
     *("data_dir", "host", "port", "token", "endpoint"),
-    *("lease_seconds", "start_deadline", "stop_grace", "save_grace"),
+    *("lease_seconds", "start_deadline", "stop_grace", "save_grace", "keep_days"),
 )
+
+
+def read(**given: Any) -> Settings:
+    """The settings of this process: what is given, else the environment, else the defaults.
+
+    Raises:
+        InvalidArgument: a variable does not hold what it should.
+    """
+    try:
+        return Settings(**given).resolved()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        variable = name if name.isupper() else f"LORAPOOL_{name.upper()}"
+        raise InvalidArgument(variable, f"{first['msg']} (it is {first['input']!r})") from None
+
 
 SECRETS = ("LORAPOOL_TOKEN", "REDIS_URL", "LORAPOOL_ENDPOINT")
 """Variables that a task's program is not given: it could act for everybody with them."""
@@ -58,9 +83,17 @@ def administrator_token(data_dir: Path) -> str:
     if given:
         return given
     path = data_dir / "token"
-    if not path.exists():
+    if not (path.exists() and path.read_text().strip()):
         paths.create(data_dir)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Complete at once: a process killed in the middle must not leave an empty token behind.
+        new = path.with_name(f"token.{os.getpid()}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(24) + "\n")
+        try:
+            os.link(new, path)  # unless another process was faster: then its token counts
+        except OSError:
+            if not (path.exists() and path.read_text().strip()):
+                new.replace(path)
+        new.unlink(missing_ok=True)
     return path.read_text().strip()

@@ -12,20 +12,26 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sysconfig
 import tempfile
+import time
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from backend.errors import Conflict, StoreUnavailable
 from backend.paths import STORE
-from backend.processes import die_with_parent, wait_until
+from backend.processes import die_with_parent
 
 START_DEADLINE = 30.0
 STOP_DEADLINE = 20.0
+_LOOK_EVERY = 0.02
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 104 on macOS, 108 on Linux
 
 
@@ -54,6 +60,7 @@ class EmbeddedStore:
     def __init__(self, data_dir: Path) -> None:
         self.folder = (data_dir / STORE).resolve()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
         self.socket = _socket_path(self.folder)
         self.process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
@@ -85,12 +92,24 @@ class EmbeddedStore:
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
-        if not wait_until(lambda: self._answers() or not self.running, START_DEADLINE) or not self.running:
+        if not self._came_up():
             self.stop()
             raise StoreUnavailable(
-                f"the store did not come up within {START_DEADLINE:.0f} s; its own words are at the end of "
+                "the store did not come up; its own words are at the end of "
                 f"{self.folder / 'server.log'}. What it holds is untouched."
             )
+
+    def _came_up(self) -> bool:
+        """Whether it answers within the deadline; the time in which it says that it reads its file does not count."""
+        deadline = time.monotonic() + START_DEADLINE
+        while self.running and time.monotonic() < deadline:
+            match self._answer():
+                case "ready":
+                    return True
+                case "loading":
+                    deadline = time.monotonic() + START_DEADLINE
+            time.sleep(_LOOK_EVERY)
+        return False
 
     @property
     def running(self) -> bool:
@@ -126,7 +145,7 @@ class EmbeddedStore:
 
     def _password(self) -> str:
         path = self.folder / "password"
-        if not path.exists():
+        if not (path.exists() and path.read_text().strip()):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(32))
@@ -145,14 +164,17 @@ class EmbeddedStore:
             )
         return path
 
-    def _answers(self) -> bool:
-        client = redis.Redis.from_url(self.url, socket_timeout=1.0, retry_on_timeout=False)
+    def _answer(self) -> Literal["ready", "loading", "silent"]:
+        client = redis.Redis.from_url(self.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
         try:
-            return bool(client.ping())
+            client.ping()
+        except redis.BusyLoadingError:
+            return "loading"
         except redis.RedisError:
-            return False
+            return "silent"
         finally:
             client.close()
+        return "ready"
 
 
 def _socket_path(folder: Path) -> Path:
@@ -168,6 +190,7 @@ def runtime_dir(folder: Path) -> Path:
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"lorapool-{os.getuid()}-{name}"
     path.mkdir(mode=0o700, exist_ok=True)
-    if path.stat().st_uid != os.getuid() or path.stat().st_mode & 0o077:
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise Conflict(f"{path} is not a folder of this user alone; remove it and start again.")
     return path
