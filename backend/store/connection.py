@@ -7,6 +7,7 @@ Every connection answers in bytes, knows its password from the URL, and gives up
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -32,11 +33,27 @@ def _sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the store does not answer ({error}). What it has acknowledged is safe on disk; "
-        "try again in a moment."
-    )
+_REFUSAL = re.compile(r"(?:^|: )(MISCONF|OOM|READONLY|NOREPLICAS|MASTERDOWN)\b")
+"""How a server begins that takes no writes at present: its disk or its memory is full, or it is a replica."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of the client as ours. A statement that is wrong stays what it is: a bug."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise StoreUnavailable(
+            f"the store does not answer ({error}). What it has acknowledged is safe on disk; "
+            "try again in a moment."
+        ) from error
+    except redis.ResponseError as error:
+        if not _REFUSAL.search(str(error)):
+            raise
+        raise StoreUnavailable(
+            f"the store takes no changes at present ({error}). What it has acknowledged is safe; nothing of this "
+            "was done. If its disk or memory is full, free some."
+        ) from error
 
 
 class Store:
@@ -52,22 +69,21 @@ class Store:
         """Run one call.
 
         Raises:
-            StoreUnavailable: the store does not answer; whether the call took effect is not known.
+            StoreUnavailable: the store does not answer, and whether the call took effect is not known; or it takes
+                no changes at present, and it did not.
         """
-        try:
-            return call.read(self._answer(call))
-        except UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        with _translated():
+            answer = self._answer(call)
+        return call.read(answer)
 
     def run_all(self, calls: list[Call[T]]) -> list[T]:
         """Run many plain commands in one round trip, each answer read by its call."""
         pipeline = self.redis.pipeline(transaction=False)
         for call in calls:
+            assert call.script is None
             pipeline.execute_command(*call.args)  # type: ignore[no-untyped-call]
-        try:
+        with _translated():
             answers = pipeline.execute()
-        except UNAVAILABLE as error:
-            raise _unavailable(error) from error
         return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
 
     @contextmanager
@@ -107,22 +123,21 @@ class AsyncStore:
         """Run one call.
 
         Raises:
-            StoreUnavailable: the store does not answer; whether the call took effect is not known.
+            StoreUnavailable: the store does not answer, and whether the call took effect is not known; or it takes
+                no changes at present, and it did not.
         """
-        try:
-            return call.read(await self._answer(call))
-        except UNAVAILABLE as error:
-            raise _unavailable(error) from error
+        with _translated():
+            answer = await self._answer(call)
+        return call.read(answer)
 
     async def run_all(self, calls: list[Call[T]]) -> list[T]:
         """Run many plain commands in one round trip, each answer read by its call."""
         pipeline = self.redis.pipeline(transaction=False)
         for call in calls:
+            assert call.script is None
             pipeline.execute_command(*call.args)
-        try:
+        with _translated():
             answers = await pipeline.execute()
-        except UNAVAILABLE as error:
-            raise _unavailable(error) from error
         return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
 
     async def _answer(self, call: Call[Any]) -> Any:
