@@ -24,36 +24,49 @@ class Interpreter(Protocol):
 
 
 class PlainLines:
-    """Lines as they come; a program that speaks on `PROGRESS_FD` needs no more."""
+    """Lines as they come; a program that speaks on `PROGRESS_FD` needs no more.
+
+    A line longer than `LONGEST_LINE` characters becomes several, so that a program that never ends one is no burden.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
+        self._line = ""
+        self._returned = False  # a carriage return came last: what is printed next begins the line anew
 
     def feed(self, chunk: bytes) -> tuple[list[str], list[Record]]:
         """Take the next bytes, cut anywhere; give the lines that they complete."""
-        text = self._rest + self._decoder.decode(chunk)
-        *complete, rest = text.split("\n")
-        while len(rest) > LONGEST_LINE:
-            rest = _shown(rest) if "\r" in rest else rest
-            if len(rest) > LONGEST_LINE:
-                complete.append(rest[:LONGEST_LINE])
-                rest = rest[LONGEST_LINE:]
-        self._rest = rest
-        return [part for line in complete for part in _parts(_shown(line))], []
+        return self._lines(self._decoder.decode(chunk)), []
 
     def close(self) -> tuple[list[str], list[Record]]:
         """The stream has ended; give what was left."""
-        rest = self._rest + self._decoder.decode(b"", final=True)
-        self._rest = ""
-        return (_parts(_shown(rest)) if rest else []), []
+        lines = self._lines(self._decoder.decode(b"", final=True))
+        rest, self._line = self._line, ""
+        return [*lines, *([rest] if rest else [])], []
 
+    def _lines(self, text: str) -> list[str]:
+        done: list[str] = []
+        *complete, rest = text.split("\n")
+        for line in complete:
+            self._print(line, done)
+            done.append(self._line)
+            self._line, self._returned = "", False
+        self._print(rest, done)
+        return done
 
-def _shown(line: str) -> str:
-    """What a terminal would show of a line with carriage returns in it."""
-    line = line.removesuffix("\r")
-    return line.rpartition("\r")[2] if "\r" in line else line
+    def _print(self, text: str, done: list[str]) -> None:
+        """Print a part without a newline over or behind what the line already shows."""
+        first, *redrawn = text.split("\r")
+        self._write(first, done)
+        for part in redrawn:
+            self._returned = True
+            self._write(part, done)
 
-
-def _parts(line: str) -> list[str]:
-    return [line[start : start + LONGEST_LINE] for start in range(0, len(line), LONGEST_LINE)] or [""]
+    def _write(self, part: str, done: list[str]) -> None:
+        if not part:
+            return
+        self._line = part if self._returned else self._line + part
+        self._returned = False
+        while len(self._line) > LONGEST_LINE:
+            done.append(self._line[:LONGEST_LINE])
+            self._line = self._line[LONGEST_LINE:]
