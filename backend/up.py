@@ -137,7 +137,10 @@ class Deployment:
         self._deploy()
         environment = self.settings.environment()
         logs = self.settings.data_dir / "logs"
-        commands: list[tuple[str, tuple[str, ...]]] = [("gateway", ("gateway",)), ("supervisor", ("supervisor",))]
+        commands: list[tuple[str, tuple[str, ...]]] = [
+            ("gateway", ("gateway",)),
+            ("supervisor", ("supervisor",)),
+        ]
         if self._ui_port is not None:
             commands.append(
                 ("front end", ("gui", "--port", str(self._ui_port), "--host", self.settings.host))

@@ -337,9 +337,7 @@ def log(task: str, after: int = 0, *, limit: int = 1000) -> Call[list[Line]]:
 def last_lines(task: str, count: int) -> Call[list[Line]]:
     """The last `count` lines of a task's log."""
     call = command("XREVRANGE", key("log", task), "+", "-", "COUNT", count)
-    return call.then(
-        lambda answer: [_line(e) for e in reversed(answer)]
-    )
+    return call.then(lambda answer: [_line(e) for e in reversed(answer)])
 
 
 Point: TypeAlias = tuple[int, Progress]
