@@ -31,6 +31,8 @@ from backend.store.call import command
 from backend.store.connection import UNAVAILABLE, Store
 from backend.store.instances import Orders
 from backend.store.keys import key
+from backend.store.tasks import Holder
+from backend.task import TaskState
 from backend.worker import jobs, rq_worker
 from backend.worker.command_run import CommandRun, Surroundings
 
@@ -38,6 +40,9 @@ log = logging.getLogger("lorapool.instance")
 
 _RENEWALS_PER_LEASE = 5
 _PAUSE = 0.2
+_NO_APP = (
+    "this service has no app to answer queries; nothing was run. Give containers[0] a command and a port."
+)
 _NOTICE = 0.1  # a signal may come between two looks of the main thread
 
 
@@ -81,6 +86,10 @@ class Agent:
         if not attempt:
             return
         task = self.store.run(tasks.get(task_id))
+        if task.kind == "query":
+            # Its payload is a request to an app, never a command line.
+            self.store.run(tasks.finish(Holder(task.id, attempt, self.instance), TaskState.FAILED, _NO_APP))
+            return
         run = CommandRun(self._surroundings(), task)
         with self._lock:
             self._runs[task_id] = run
