@@ -14,9 +14,11 @@ queue_reap_if_needed(queue, at)
 local group_part = queue_part(queue, group)
 local todo, pending, owner = P.queue_todo .. group_part, P.queue_pending .. group_part, P.queue_owner .. group_part
 local q = redis.call('HMGET', P.queue .. queue, 'max_idle', 'ended')
-local idle = tonumber(q[1] or '0')
+local idle, too_slow = tonumber(q[1] or '0'), {}
 if idle > 0 then
   for _, index in ipairs(redis.call('ZRANGEBYSCORE', pending, '-inf', tonumber(at) - idle, 'LIMIT', 0, 64)) do
+    -- Others come first to what this one was too slow for.
+    too_slow[index] = redis.call('HGET', owner, index) == consumer
     queue_return(queue, group, index, true, '', 'not committed within max_idle', at)
   end
 end
@@ -30,6 +32,7 @@ end
 local answer, bytes, limit = { 'ok' }, 0, tonumber(ARGV[8])
 local found = {}
 queue_find(queue, todo, tonumber(c[6]), cjson.decode(c[5]), function(index, tags)
+  if too_slow[index] then return false end
   local data = c[4] == '1' and '' or (redis.call('HGET', P.queue_data .. queue, index) or '')
   bytes = bytes + #data + #tags
   if #found > 0 and bytes > limit then return true end
