@@ -80,7 +80,7 @@ def _watch(task: TaskHandle) -> TaskView:
         last = data
         line = _line(data)
         # Without a terminal there is nothing to redraw: a line for each part of the bar is enough.
-        news = line if tty else line.partition("░")[0]
+        news = line if tty else line[:_BAR]
         if news != shown:
             print(("\r\x1b[K" if tty else "") + line, end="" if tty else "\n", flush=True)
             shown = news
