@@ -38,14 +38,42 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+RESERVED_PORTS = (8080, 9090)
+"""Ports that an app may not name: EAS keeps them for itself, so a description that used them would not move there."""
+
+
+class Variable(_Part):
+    """One variable of a container's environment."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str = Field(min_length=1)
+    value: str = ""
+
+
 class Container(_Part):
-    """One container of the description; `image` is recorded, `command` or `script` is run."""
+    """One container of the description; `image` is recorded, `command` or `script` is run.
+
+    With a `port` it is the inference app of a service: an HTTP program that answers queries.
+    """
 
     image: str = ""
     command: str = ""
     script: str = ""
-    port: int | None = None
-    env: tuple[dict[str, str], ...] = ()
+    port: int | None = Field(default=None, ge=1, le=65535)
+    env: tuple[Variable, ...] = ()
+
+    @field_validator("port")
+    @classmethod
+    def _not_reserved(cls, port: int | None) -> int | None:
+        if port in RESERVED_PORTS:
+            raise ValueError("ports 8080 and 9090 are reserved; let the app listen on another one")
+        return port
+
+    @property
+    def answers_queries(self) -> bool:
+        """Whether it is an app that can be started here."""
+        return self.port is not None and bool(self.command or self.script)
 
 
 class QueueLimits(_Part):
@@ -74,12 +102,18 @@ class FrontEnd(_Part):
 
 
 class Rpc(_Part):
-    """How queries are run on an instance. `keepalive` is the longest one may take, in milliseconds."""
+    """How queries are run on an instance. `keepalive` is the longest one may take, in milliseconds.
+
+    `proxy_path` is the path of the app that a query without a path of its own goes to; an app is ready when
+    `health_check_path` answers well, or, without one, when its port takes connections.
+    """
 
     worker_threads: int = Field(default=5, ge=1)
     keepalive: int = Field(default=600_000, ge=1)
     rate_limit: int = Field(default=0, ge=0)
     max_queue_size: int = Field(default=64, ge=0)
+    proxy_path: str = "/"
+    health_check_path: str = ""
 
 
 class Description(_Part):
@@ -113,6 +147,11 @@ class Description(_Part):
     def sink(self) -> str:
         """Name of the output queue."""
         return f"{self.name}/sink"
+
+    @property
+    def app(self) -> Container | None:
+        """The container that answers queries, None when there is none."""
+        return next((container for container in self.containers if container.answers_queries), None)
 
     def logs_to_queue(self, kind: str) -> bool:
         """Whether the log of a task of this kind also goes to the output queue (EAS: commands yes, queries no)."""

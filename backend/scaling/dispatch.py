@@ -106,9 +106,14 @@ class _Pass:
             yield Assignment(task.id, place.instance.id, tuple(t.id for t in skipped))
 
     def _fitting(self, task: WaitingTask) -> list[_Place]:
-        """Places of the best kind that could run `task`: idle instances, else (queries) partly busy ones."""
-        idle = [place for place in self.places if place.idle]
-        return idle if idle or task.kind == "command" else self.places
+        """Places of the best kind that could run `task`: idle instances, else (queries) partly busy ones.
+
+        A query that failed goes elsewhere where there is any room.
+        """
+        if task.kind == "command":
+            return [place for place in self.places if place.idle]
+        places = [place for place in self.places if place.instance.id != task.avoid] or self.places
+        return [place for place in places if place.idle] or places
 
     def _choose(self, head: WaitingTask, fitting: list[_Place]) -> tuple[WaitingTask, _Place]:
         best = max(fitting, key=lambda place: place.warm(head))

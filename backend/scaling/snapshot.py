@@ -18,6 +18,7 @@ class WaitingTask:
     """A task in the queue. `seconds` is its expected run time.
 
     `models` are keys of what it needs warm, the most expensive to load first (base model, then LoRAs).
+    `avoid` names the instance where it failed the last time.
     """
 
     id: str
@@ -27,6 +28,7 @@ class WaitingTask:
     priority: int = 0
     seconds: float | None = None
     models: tuple[str, ...] = ()
+    avoid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

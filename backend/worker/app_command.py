@@ -1,0 +1,40 @@
+"""How the app of a service is started: its command line and its variables. Pure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from backend.service import Container
+from backend.settings import SECRETS
+from backend.worker.command import words
+
+PORT = "PORT"
+"""Name of the variable that tells an app where to listen."""
+
+
+def command_line(container: Container, port: int) -> tuple[str, ...]:
+    """What is started: `command` (by a shell only where it needs one), else `script` by a shell; `{port}` filled in."""
+    text = (container.command or container.script).replace("{port}", str(port))
+    plain = words(text.encode()) if container.command else None
+    return plain or ("/bin/sh", "-c", text)
+
+
+def environment(
+    container: Container, port: int, base: Mapping[str, str], *, data_dir: Path
+) -> dict[str, str]:
+    """The variables of an app: the instance's without its secrets, the description's, and the port to use."""
+    inherited = {name: value for name, value in base.items() if name not in SECRETS}
+    own = {variable.name: variable.value for variable in container.env}
+    # Where a machine has no `python` of its own, the one that runs this is meant.
+    path = os.pathsep.join((inherited.get("PATH", os.defpath), str(Path(sys.executable).parent)))
+    return {
+        **inherited,
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "LORAPOOL_DATA_DIR": str(data_dir),
+        **own,
+        PORT: str(port),
+    }

@@ -1,0 +1,156 @@
+"""One request to the app of an instance: sent as it came, answered in time, cut off when nobody wants it any more.
+
+The standard library's client is enough for one host, and its socket can be shut down by another thread, which is how
+a cancelled query lets go of the app at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from backend.task import Task
+from backend.worker.ports import HOST
+
+CONNECT_SECONDS = 5.0
+REQUEST_TIMEOUT, TOO_LARGE, BAD_GATEWAY = 408, 413, 502
+
+REQUEST_ID = "X-EAS-QueueService-Request-Id"
+INDEX = "X-EAS-QueueService-Index"
+DELIVERY = "X-EAS-QueueService-Delivery"
+PROGRESS_URL = "X-Lorapool-Progress-Url"
+JOB_DIR = "X-Lorapool-Job-Dir"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back. `status` is the app's, or ours where it gave none; `reason` is empty after a 2xx.
+
+    `refused`: the app did not even take the connection.
+    """
+
+    status: int
+    body: bytes = b""
+    reason: str = ""
+    refused: bool = False
+
+    @property
+    def good(self) -> bool:
+        return not self.reason
+
+
+def target(task: Task, proxy_path: str) -> str:
+    """Path and query of a request: the task's path behind the service name, its tags as the query."""
+    path = "/" + (task.path or proxy_path).lstrip("/")
+    return quote(path, safe="/:@!$&'()*+,;=-._~%") + ("?" + urlencode(task.tags) if task.tags else "")
+
+
+def headers(task: Task, own: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request."""
+    content_type = task.details.get("content_type")
+    return {
+        "Content-Type": content_type if isinstance(content_type, str) else "application/octet-stream",
+        REQUEST_ID: task.request_id,
+        INDEX: str(task.index),
+        DELIVERY: str(task.attempt),
+        **own,
+    }
+
+
+class AppRequest:
+    """One request. One thread calls `send`; any thread may call `cut`.
+
+    Args:
+        seconds: how long the app may take for its whole answer.
+        largest: bytes that an answer may have.
+    """
+
+    def __init__(self, port: int, *, seconds: float, largest: int) -> None:
+        self._connection = http.client.HTTPConnection(HOST, port, timeout=CONNECT_SECONDS)
+        self._seconds = seconds
+        self._largest = largest
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+        self._late = False
+
+    def cut(self) -> None:
+        """Let go of the app: `send` comes back at once."""
+        with self._lock:
+            self._cut = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def send(self, path: str, body: bytes, own_headers: Mapping[str, str]) -> Reply:
+        """POST the request and wait for its answer, whatever comes of it."""
+        timer = threading.Timer(self._seconds, self._expire)
+        timer.daemon = True
+        try:
+            self._connect()
+            timer.start()
+            return self._exchange(path, body, own_headers)
+        except _Refused as error:
+            return Reply(BAD_GATEWAY, reason=f"the app took no connection ({error})", refused=True)
+        except (OSError, http.client.HTTPException) as error:
+            return self._broken(error)
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._socket = None
+            self._connection.close()
+
+    def _connect(self) -> None:
+        try:
+            self._connection.connect()
+        except OSError as error:
+            raise _Refused(error.strerror or str(error)) from None
+        with self._lock:
+            self._socket = self._connection.sock
+            self._socket.settimeout(None)
+        if self._cut:
+            self.cut()
+
+    def _exchange(self, path: str, body: bytes, own_headers: Mapping[str, str]) -> Reply:
+        # An app may answer and close before it has read everything: its answer counts.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.request("POST", path, body, dict(own_headers))
+        response = self._connection.getresponse()
+        data = response.read(self._largest + 1)
+        if len(data) > self._largest:
+            return Reply(
+                TOO_LARGE,
+                reason=f"the app's answer is larger than the {self._largest} bytes that the output queue takes; "
+                "return the path of a file instead, or raise queue.sink.max_payload_size_kb",
+            )
+        if response.length:
+            raise http.client.IncompleteRead(data, response.length)
+        if 200 <= response.status < 300:
+            return Reply(response.status, data)
+        said = data.decode("utf-8", "replace").strip().splitlines()
+        detail = f": {said[0][:300]}" if said else ""
+        return Reply(response.status, data, f"the app answered {response.status}{detail}")
+
+    def _expire(self) -> None:
+        self._late = True
+        self.cut()
+
+    def _broken(self, error: Exception) -> Reply:
+        if self._late:
+            limit = f"{self._seconds:g} s"
+            return Reply(REQUEST_TIMEOUT, reason=f"the app did not answer within {limit} (rpc.keepalive)")
+        if isinstance(error, http.client.BadStatusLine) and not isinstance(
+            error, http.client.RemoteDisconnected
+        ):
+            return Reply(BAD_GATEWAY, reason="the app's answer is no HTTP")
+        when = "in the middle of" if isinstance(error, http.client.IncompleteRead) else "before"
+        return Reply(BAD_GATEWAY, reason=f"the app closed the connection {when} its answer")
+
+
+class _Refused(Exception):
+    """The connection was not taken."""
