@@ -19,7 +19,7 @@ import psutil
 
 from backend.instance import Place
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _START_TIME = 19  # of /proc/<pid>/stat, counted behind the name; see proc_pid_stat(5), field 22
 _SAME_START = 0.005
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -36,6 +36,12 @@ def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
             _LIBC.prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0)
 
     return set_signal
+
+
+def adopt_orphans() -> None:
+    """Have what loses its parent below this process become a child of this one (Linux only)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def start_time(pid: int) -> float:

@@ -25,6 +25,7 @@ log = logging.getLogger("lorapool.pool")
 
 _FORK_DEADLINE = 20.0
 _KILL_DEADLINE = 5.0
+_GUARD_KILLS = 2.0
 
 
 class LocalLauncher:
@@ -101,7 +102,7 @@ class LocalLauncher:
         group = instance.run_group
         if group and self._is_here(instance) and _led_by(group, instance.run_started_at):
             # The guard kills the group when its instance is gone; should the guard itself be stopped, do it here.
-            if not wait_until(lambda: not group_members(group), 0.5):
+            if not wait_until(lambda: not group_members(group), _GUARD_KILLS):
                 signal_group(group, signal.SIGKILL)
             wait_until(lambda: not group_members(group), _KILL_DEADLINE)
         with self._lock:

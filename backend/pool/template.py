@@ -6,7 +6,7 @@ start time. The child leads a session of its own and calls the function that the
 
     request   {"target": "package.module:function", "argument": {…}, "environment": {…}, "cwd": "…",
                "descriptors": ["stdout", "life"]}
-    answer    {"pid": 4711, "started_at": 1795299053.49}
+    answer    {"pid": 4711, "started_at": 53.49} or {"error": "…"}
 
 Only this user can reach the socket: its folder is closed to others.
 """
@@ -23,16 +23,20 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from backend.errors import LorapoolError
+import psutil
+
+from backend.errors import LorapoolError, RunFailed
 from backend.instance import Place
-from backend.processes import here
+from backend.processes import start_time
 
 _MOST = 1 << 20
+_LOOK_EVERY = 0.2
 _PARENT_GONE = 0  # standard input: its end means that whoever started the template is gone
 
 
@@ -49,13 +53,16 @@ def fork_child(
     cwd: Path,
     descriptors: Mapping[str, int],
     deadline: float,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Place:
     """Ask the template behind the socket `path` for a child that calls `target(argument, descriptors)`.
 
     The child gets a copy of each descriptor, under a number of its own; the caller keeps its own.
 
     Raises:
-        TemplateUnavailable: no answer within `deadline` seconds (a template that still imports answers late).
+        TemplateUnavailable: no answer within `deadline` seconds, or before `give_up` said so (a template that still
+            imports answers late). A child that comes after all finds its pipes closed.
+        RunFailed: the request is too long; it never will be answered.
     """
     request = {
         "target": target,
@@ -64,22 +71,43 @@ def fork_child(
         "cwd": str(cwd),
         "descriptors": list(descriptors),
     }
+    body = json.dumps(request).encode()
+    if len(body) > _MOST:
+        raise RunFailed(f"its command line and variables have {len(body)} bytes, over the limit of {_MOST}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(deadline)
         try:
             connection.connect(str(path))
             numbers = array.array("i", descriptors.values())
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)] if numbers else []
-            body = json.dumps(request).encode()
             connection.sendmsg([len(body).to_bytes(4, "big")], ancillary)
             connection.sendall(body)
-            answer = connection.makefile("rb").readline()
+            answer = _await_answer(connection, deadline, give_up)
         except OSError as error:
             raise TemplateUnavailable(f"the template process at {path} does not answer: {error}") from error
     if not answer:
         raise TemplateUnavailable(f"the template process at {path} ended before it answered")
     child = json.loads(answer)
+    if "error" in child:
+        raise TemplateUnavailable(f"the template process at {path} could not fork: {child['error']}")
     return Place(socket.gethostname(), child["pid"], child["started_at"])
+
+
+def _await_answer(connection: socket.socket, deadline: float, give_up: Callable[[], bool]) -> bytes:
+    answer = b""
+    end = time.monotonic() + deadline
+    connection.settimeout(_LOOK_EVERY)
+    while not answer.endswith(b"\n"):
+        try:
+            chunk = connection.recv(4096)
+        except TimeoutError:
+            if give_up() or time.monotonic() > end:
+                raise
+            continue
+        if not chunk:
+            break
+        answer += chunk
+    return answer
 
 
 def bind(path: Path) -> socket.socket:
@@ -138,9 +166,15 @@ def _answer(listener: socket.socket, connection: socket.socket) -> None:
             listener.close()
             connection.close()
             _become(request, received)
-        connection.sendall(json.dumps({"pid": pid, "started_at": here(pid).started_at}).encode() + b"\n")
-    except Exception:
+        try:
+            began = start_time(pid)
+        except psutil.NoSuchProcess:
+            began = 0.0  # it has ended already; its pipes say so
+        connection.sendall(json.dumps({"pid": pid, "started_at": began}).encode() + b"\n")
+    except Exception as error:
         traceback.print_exc()
+        with contextlib.suppress(OSError):
+            connection.sendall(json.dumps({"error": repr(error)}).encode() + b"\n")
     finally:
         for descriptor in received:
             os.close(descriptor)

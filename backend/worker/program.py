@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -11,16 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from backend import records
 from backend.pool.template import fork_child
 from backend.processes import group_members, signal_group, wait_until
 from backend.records import Record
 from backend.worker.lines import Interpreter
-from backend.worker.reporter import Reporter
 
 _CHUNK = 1 << 16
 _LAST_WORDS = 1.0  # how long a group that outlives its leader is still listened to
+_GUARD_KILLS, _GONE = 2.0, 5.0
+_LONGEST_RECORD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,19 @@ class Ending:
     signal: int | None = None
 
 
+class Voice(Protocol):
+    """Who passes on what a run says; see `Reporter`. `due_in` is the seconds until `flush` is to be called."""
+
+    @property
+    def due_in(self) -> float | None: ...
+
+    def say(self, lines: list[str], records: list[Record]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
 class Program:
-    """A running program. One thread calls `run`; any thread may call `stop` and `save`."""
+    """A running program. One thread calls `run` and, in any case, `close`; any thread may call `stop` and `save`."""
 
     def __init__(
         self,
@@ -43,6 +57,7 @@ class Program:
         environment: Mapping[str, str],
         cwd: Path,
         deadline: float,
+        give_up: Callable[[], bool],
     ) -> None:
         out_read, out_write = os.pipe()
         progress_read, progress_write = os.pipe()
@@ -60,6 +75,7 @@ class Program:
                 cwd=cwd,
                 descriptors=theirs,
                 deadline=deadline,
+                give_up=give_up,
             )
         except BaseException:
             self._close()
@@ -68,6 +84,7 @@ class Program:
             for descriptor in theirs.values():
                 os.close(descriptor)
         self._kill_at: float | None = None
+        self._deaf_at: float | None = None  # a process that escaped the kill may hold the pipe for ever
         self._lock = threading.Lock()
         self._over = False
         self._wake_read, self._wake_write = os.pipe()
@@ -97,7 +114,7 @@ class Program:
         at = time.monotonic() + grace
         self._kill_at = at if self._kill_at is None else min(self._kill_at, at)
 
-    def run(self, interpreter: Interpreter, reporter: Reporter, heard: Callable[[Record], None]) -> Ending:
+    def run(self, interpreter: Interpreter, reporter: Voice, heard: Callable[[Record], None]) -> Ending:
         """Read the run until it ends and nothing of its group is left.
 
         Raises:
@@ -106,14 +123,23 @@ class Program:
         try:
             return self._read(interpreter, reporter, heard)
         finally:
-            with self._lock:
-                self._over = True
-                self._close()
-                os.close(self._wake_read)
-                os.close(self._wake_write)
-            wait_until(lambda: not group_members(self.group), 5.0)
+            self.close()
 
-    def _read(self, interpreter: Interpreter, reporter: Reporter, heard: Callable[[Record], None]) -> Ending:
+    def close(self) -> None:
+        """End what is left of the run, and see that it is gone. Safe to repeat."""
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            self._close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+        # The guard kills the group when the life pipe ends; should the guard itself be dead, do it here.
+        if not wait_until(lambda: not group_members(self.group), _GUARD_KILLS):
+            signal_group(self.group, signal.SIGKILL)
+            wait_until(lambda: not group_members(self.group), _GONE)
+
+    def _read(self, interpreter: Interpreter, reporter: Voice, heard: Callable[[Record], None]) -> Ending:
         ending: Ending | None = None
         progress = b""
         with selectors.DefaultSelector() as selector:
@@ -121,12 +147,15 @@ class Program:
                 selector.register(descriptor, selectors.EVENT_READ, name)
             selector.register(self._wake_read, selectors.EVENT_READ, "wake")
             while {key.data for key in selector.get_map().values()} & {"stdout", "status"}:
+                if self._deaf_at is not None and time.monotonic() >= self._deaf_at:
+                    break
                 for key, _ in selector.select(self._patience(reporter)):
                     chunk = os.read(key.fd, _CHUNK)
                     if not chunk:
                         selector.unregister(key.fd)
-                        if key.data == "status" and ending is None:
+                        if key.data == "status":  # the guard is dead: nobody else sees to the end of the run
                             ending = Ending()
+                            self._end_within(0.0)
                         continue
                     match key.data:
                         case "wake":
@@ -134,11 +163,7 @@ class Program:
                         case "stdout":
                             reporter.say(*interpreter.feed(chunk))
                         case "progress":
-                            *lines, progress = (progress + chunk).split(b"\n")
-                            said = [record for line in lines if (record := records.decode(line))]
-                            for record in said:
-                                heard(record)
-                            reporter.say([], said)
+                            progress = _heard(progress + chunk, reporter, heard)
                         case "status":
                             ending = Ending(**json.loads(chunk.split(b"\n")[0]))
                             selector.unregister(key.fd)
@@ -147,24 +172,34 @@ class Program:
                     reporter.flush()
                 if self._kill_at is not None and time.monotonic() >= self._kill_at:
                     self._let_go()
+        _heard(progress + self._last_records(), reporter, heard)
         reporter.say(*interpreter.close())
         reporter.flush()
         return ending or Ending()
 
-    def _patience(self, reporter: Reporter) -> float | None:
-        waits = [
-            reporter.due_in,
-            None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic()),
-        ]
-        return min((wait for wait in waits if wait is not None), default=None)
+    def _last_records(self) -> bytes:
+        """What stands in the progress pipe after the end."""
+        os.set_blocking(self._ours["progress"], False)
+        rest = b""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._ours["progress"], _CHUNK):
+                rest += chunk
+        return rest
+
+    def _patience(self, reporter: Voice) -> float | None:
+        ends = [at for at in (self._kill_at, self._deaf_at) if at is not None]
+        waits = [max(0.0, at - time.monotonic()) for at in ends]
+        return min((wait for wait in (reporter.due_in, *waits) if wait is not None), default=None)
 
     def _let_go(self) -> None:
         """Close the life pipe: the guard kills the group. Should the guard be gone already, do it ourselves."""
         if self._life >= 0:
             os.close(self._life)
             self._life = -1
-        signal_group(self.group, signal.SIGKILL)
+        if not wait_until(lambda: not group_members(self.group), _GUARD_KILLS):
+            signal_group(self.group, signal.SIGKILL)
         self._kill_at = None
+        self._deaf_at = time.monotonic() + _GONE
 
     def _close(self) -> None:
         if self._life >= 0:
@@ -173,3 +208,13 @@ class Program:
         for descriptor in self._ours.values():
             os.close(descriptor)
         self._ours = {}
+
+
+def _heard(text: bytes, reporter: Voice, heard: Callable[[Record], None]) -> bytes:
+    """Take the records of complete lines; what is left of the last one."""
+    *lines, rest = text.split(b"\n")
+    said = [record for line in lines if (record := records.decode(line))]
+    for record in said:
+        heard(record)
+    reporter.say([], said)
+    return rest if len(rest) <= _LONGEST_RECORD else b""
