@@ -47,8 +47,9 @@ class Instance:
     """An instance as the store knows it. Times are seconds since the epoch, by the store's clock.
 
     `slots` is how many query tasks it takes at once (a command task takes all of it); `tasks` what it has
-    been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given; `run_group`
-    the process group of what it runs, with the start time of that group's leader.
+    been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given on `host`;
+    `launcher` who started it; `run_group` the process group of what it runs, with the start time of that group's
+    leader.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Instance:
     device: str = ""
     loaded: tuple[str, ...] = ()
     launcher: str = "local"
+    host: str = ""
     lease_left: float = 0.0
     reason: str = ""
     completed: int = 0

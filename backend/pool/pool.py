@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import time
 import uuid
 from collections import Counter
@@ -234,7 +235,13 @@ class Pool:
         now = time.time()
         slots = self.description.rpc.worker_threads
         created = instances.create(
-            name, self.name, slots=slots, launcher=self.launcher.name, device=device, created_at=now
+            name,
+            self.name,
+            slots=slots,
+            launcher=self.launcher.name,
+            host=socket.gethostname(),
+            device=device,
+            created_at=now,
         )
         self.store.run_all(created)
         try:

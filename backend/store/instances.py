@@ -16,15 +16,15 @@ PAST_KEPT = 200
 
 
 def create(
-    instance: str, service: str, *, slots: int, launcher: str, device: str, created_at: float
+    instance: str, service: str, *, slots: int, launcher: str, host: str, device: str, created_at: float
 ) -> list[Call[Any]]:
-    """Note an instance that is about to be started."""
+    """Note an instance that is about to be started on `host`."""
     return [
         command(
             "HSET",
             key("instance", instance),
             *("state", InstanceState.STARTING.value, "service", service, "slots", slots),
-            *("launcher", launcher, "device", device, "created_at", created_at),
+            *("launcher", launcher, "host", host, "device", device, "created_at", created_at),
         ),
         command("SADD", key("instances"), instance),
     ]
@@ -55,21 +55,24 @@ class Orders:
     """What an instance hears when it renews its lease.
 
     `tasks` maps each task it holds to how it is to end ('stop', 'save'), to None when it is to go on, or to 'lost'
-    when it is another's now.
+    when it is another's now. `running` maps those that run, as the store knows it, to their attempts.
     """
 
     state: InstanceState
     tasks: dict[str, Stop | Literal["lost"] | None]
+    running: dict[str, int]
 
 
 def renew(instance: str, seconds: float) -> Call[Orders]:
     """Say that the instance lives for another `seconds`, and hear what is wanted of it."""
 
     def read(answer: list[bytes]) -> Orders:
-        words = [word.decode() for word in answer]
-        pairs = zip(words[1::2], words[2::2], strict=True)
+        state, *words = [word.decode() for word in answer]
+        held = list(zip(words[::3], words[1::3], words[2::3], strict=True))
         return Orders(
-            InstanceState(words[0]), {task: cast(Stop, order) if order else None for task, order in pairs}
+            InstanceState(state),
+            {task: cast(Stop, order) if order else None for task, order, _ in held},
+            {task: int(attempt) for task, _, attempt in held if attempt},
         )
 
     return script("lease", instance, int(seconds * 1000)).then(read)
@@ -129,6 +132,7 @@ def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
         device=text.get("device", ""),
         loaded=tuple(json.loads(text.get("loaded") or "[]")),
         launcher=text.get("launcher", "local"),
+        host=text.get("host", ""),
         lease_left=max(0, lease) / 1000,
         reason=text.get("reason", ""),
         completed=int(text.get("completed") or 0),

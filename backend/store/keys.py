@@ -12,6 +12,7 @@ PREFIXES: dict[str, str] = {
     "tasks": "lorapool:tasks:",  # + service: sorted set id -> index, every task that is kept
     "requests": "lorapool:requests:",  # + service: hash request id -> task id
     "active": "lorapool:active:",  # + service: set of tasks that are assigned or running
+    "finished": "lorapool:finished",  # sorted set id -> when it ended, of all services
     "dead": "lorapool:dead:",  # + service: list of dead letters, newest first
     "plan": "lorapool:plan:",  # + service: hash task id -> JSON position and expected start
     "log": "lorapool:log:",  # + task: stream of lines, entry id = line number + 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.errors import NotFound
 from backend.service import Description, parse
-from backend.store.call import Call, command
+from backend.store.call import Call, command, source
 from backend.store.keys import key
 
 
@@ -67,5 +67,5 @@ def get(name: str) -> Call[Deployed]:
 
 
 def forget(name: str) -> list[Call[Any]]:
-    """Remove a service from the list; callers have ended its instances and cancelled its tasks before."""
-    return [command("SREM", key("services"), name), command("DEL", key("service", name))]
+    """Remove a service: nothing can be put any more, what waits is cancelled, what runs is asked to stop."""
+    return [command("EVAL", source("remove"), 0, name)]

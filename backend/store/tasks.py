@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 from backend import records
@@ -111,7 +111,7 @@ def _read_put(answer: list[Any], task: NewTask) -> Put:
 
 def assign(task: str, instance: str, most: int) -> Call[str]:
     """Move a waiting task to an instance that may hold up to `most` tasks: 'ok', or why not."""
-    return script("assign", task, instance, most).then(_text)
+    return script("assign", task, instance, most, *_flat(rq_jobs.fields(task, f"task {task}"))).then(_text)
 
 
 def claim(task: str, instance: str) -> Call[int]:
@@ -132,24 +132,29 @@ class Holder:
         return (self.task, self.attempt, self.instance)
 
 
+Refusal: TypeAlias = Literal["full", "ended", "large"]
+"""Why an output queue did not take something: it is at its capacity, it was ended, or this is over its limit."""
+
+
 def append(
-    holder: Holder, lines: Sequence[str], said: Iterable[tuple[str, str]], *, sink: str = ""
-) -> Call[int | None]:
+    holder: Holder, lines: Sequence[str], said: Iterable[tuple[str, str]], *, batch: int, sink: str = ""
+) -> Call[int | Refusal]:
     """Add lines to the log and records to the task; `sink` names the output queue that gets the lines too.
 
     `said` are pairs of a field (progress, file, phase, failure, output) and its text or JSON; see `spoken`.
-    The answer is the number of lines so far, or None when the sink is full and nothing was added. Reading it raises
+    `batch` counts the appends of this attempt from 1: repeating the last one, whose answer was lost, adds nothing.
+    The answer is the number of lines so far, or why the sink took none; nothing was added then. Reading it raises
     StaleAttempt when the attempt is over.
     """
     pairs = [part for pair in said for part in pair]
-    call = script("append", *holder.args, sink, LINES_KEPT, len(lines), *lines, *pairs)
+    call = script("append", *holder.args, batch, sink, LINES_KEPT, len(lines), *lines, *pairs)
     return call.then(_read_append)
 
 
-def _read_append(answer: list[Any]) -> int | None:
+def _read_append(answer: list[Any]) -> int | Refusal:
     if answer[0] == b"stale":
         raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
-    return int(answer[1]) if answer[0] == b"ok" else None
+    return int(answer[1]) if answer[0] == b"ok" else cast(Refusal, answer[1].decode())
 
 
 def spoken(record: Record) -> tuple[str, str]:
@@ -167,6 +172,14 @@ def spoken(record: Record) -> tuple[str, str]:
             return "output", output
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a task leaves in the output queue; `tags` come on top of the task's own and its request id."""
+
+    data: bytes
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 def finish(
     holder: Holder,
     state: Literal[TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED],
@@ -175,16 +188,22 @@ def finish(
     exit_code: int | None = None,
     output: str = "",
     sink: str = "",
-) -> Call[bool]:
-    """End the attempt and the task. False when the sink is full. Reading raises StaleAttempt when it is over."""
+    answer: Answer | None = None,
+) -> Call[Refusal | None]:
+    """End the attempt and the task, with an item in the output queue `sink` (none without a name).
+
+    The item is `answer`, or else says how the task ended. What comes back is why the sink did not take it, and then
+    nothing has changed. Reading it raises StaleAttempt when the attempt is over.
+    """
     code = "" if exit_code is None else exit_code
-    return script("finish", *holder.args, state.value, reason, code, output, sink).then(_read_finish)
+    item: list[Argument] = [] if answer is None else [answer.data, *_flat(answer.tags)]
+    return script("finish", *holder.args, state.value, reason, code, output, sink, *item).then(_read_finish)
 
 
-def _read_finish(answer: bytes) -> bool:
+def _read_finish(answer: bytes) -> Refusal | None:
     if answer == b"stale":
         raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
-    return answer == b"ok"
+    return None if answer == b"ok" else cast(Refusal, answer.decode())
 
 
 def give_back(holder: Holder, reason: str, *, counted: bool, max_delivery: int) -> Call[TaskState]:
@@ -201,6 +220,11 @@ def give_back(holder: Holder, reason: str, *, counted: bool, max_delivery: int) 
 def unclaimed(task: str, seconds: float) -> Call[str]:
     """Take back a task that was assigned `seconds` ago and never begun; 'kept' when it is not so."""
     return script("unclaimed", task, seconds).then(_text)
+
+
+def expire(keep: float, most: int = 100) -> Call[int]:
+    """Forget up to `most` tasks that ended more than `keep` seconds ago; how many there were."""
+    return script("expire", keep, most).then(int)
 
 
 def cancel(task: str, how: Stop = "stop", *, by: str = "") -> Call[TaskState]:
@@ -234,7 +258,10 @@ def maybe(task: str) -> Call[Task | None]:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What a scheduling pass needs of a task: everything but its payload and its history."""
+    """What a scheduling pass needs of a task: everything but its payload and its history.
+
+    `last_instance` is the one that handed a waiting task back.
+    """
 
     id: str
     state: TaskState
@@ -249,11 +276,12 @@ class Brief:
     assigned_at: float | None
     progress: Progress | None
     details: dict[str, Any]
+    last_instance: str = ""
 
 
 _BRIEF = (
     *("state", "kind", "index", "created_at", "user", "priority"),
-    *("instance", "attempt", "started_at", "assigned_at", "progress", "details"),
+    *("instance", "attempt", "started_at", "assigned_at", "progress", "details", "last_instance"),
 )
 
 
@@ -282,6 +310,7 @@ def brief(task: str) -> Call[Brief | None]:
             assigned_at=_time(text["assigned_at"]),
             progress=progress if isinstance(progress, Progress) else None,
             details=json.loads(text["details"] or "{}"),
+            last_instance=text["last_instance"],
         )
 
     return command("HMGET", key("task", task), *_BRIEF).then(read)

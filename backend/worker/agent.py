@@ -16,52 +16,58 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from backend.errors import LorapoolError, StoreUnavailable
 from backend.instance import InstanceState
-from backend.processes import here
+from backend.processes import here, wait_until
 from backend.settings import Settings
-from backend.store import instances, services, tasks
+from backend.settings import read as read_settings
+from backend.store import instances
 from backend.store.call import command
-from backend.store.connection import UNAVAILABLE, Store
-from backend.store.instances import Orders
+from backend.store.connection import Store
 from backend.store.keys import key
-from backend.store.tasks import Holder
-from backend.task import TaskState
 from backend.worker import jobs, rq_worker
-from backend.worker.command_run import CommandRun, Surroundings
+from backend.worker.runs import Runs
 
 log = logging.getLogger("lorapool.instance")
 
 _RENEWALS_PER_LEASE = 5
 _PAUSE = 0.2
-_NO_APP = (
-    "this service has no app to answer queries; nothing was run. Give containers[0] a command and a port."
-)
 _NOTICE = 0.1  # a signal may come between two looks of the main thread
+_LAST_RUN = 5.0
 
 
 class Agent:
     """The life of one instance."""
 
-    def __init__(self, instance: str, service: str, *, plain_template: Path, training_template: Path) -> None:
-        self.settings = Settings().resolved()
+    def __init__(
+        self,
+        settings: Settings,
+        instance: str,
+        service: str,
+        *,
+        plain_template: Path,
+        training_template: Path,
+    ) -> None:
+        self.settings = settings
         self.instance = instance
-        self.store = Store(self.settings.redis_url)
-        self._service = service
-        self._templates = (plain_template, training_template)
-        self._runs: dict[str, CommandRun] = {}
-        self._lock = threading.Lock()
+        self.store = Store(settings.redis_url)
         self._leaving = threading.Event()
         self._lost = threading.Event()
         self._done = threading.Event()
-        self._told_to_leave = False
         self._renewed = time.monotonic()
+        self._runs = Runs(
+            self.store,
+            settings,
+            instance=instance,
+            service=service,
+            plain_template=plain_template,
+            training_template=training_template,
+            lost=self._lost.is_set,
+        )
 
     def live(self) -> int:
         """Run until the instance is drained, told to leave, or has lost its lease; the exit code."""
@@ -71,68 +77,47 @@ class Agent:
         if self.store.run(instances.ready(self.instance, here())) is not InstanceState.IDLE:
             log.warning("instance %s is not wanted any more", self.instance)
             return 0
-        jobs.set_runner(self.run_task)
+        jobs.set_runner(self._runs.run)
         for target in (self._keep_lease, self._work):
             threading.Thread(target=target, name=target.__name__, daemon=True).start()
+        told = False
         while not self._done.wait(_NOTICE):
-            if self._leaving.is_set() and not self._told_to_leave:
-                self._told_to_leave = True
+            if self._leaving.is_set() and not told:
+                told = True
                 self._nudge()
         return 3 if self._lost.is_set() else 0
 
-    def run_task(self, task_id: str) -> None:
-        """Claim a task and run it to its end; nothing happens when it is not ours to run."""
-        attempt = self.store.run(tasks.claim(task_id, self.instance))
-        if not attempt:
-            return
-        task = self.store.run(tasks.get(task_id))
-        if task.kind == "query":
-            # Its payload is a request to an app, never a command line.
-            self.store.run(tasks.finish(Holder(task.id, attempt, self.instance), TaskState.FAILED, _NO_APP))
-            return
-        run = CommandRun(self._surroundings(), task)
-        with self._lock:
-            self._runs[task_id] = run
-        if self._leaving.is_set():
-            run.wish("hand back")
-        if task.cancel:
-            run.wish(task.cancel)
-        try:
-            run.work()
-        finally:
-            with self._lock:
-                del self._runs[task_id]
-            self._nudge()
+    def leave_with(self, owner: int) -> None:
+        """Leave as at SIGTERM when the descriptor `owner` ends: whoever started this instance is gone."""
+
+        def watch() -> None:
+            while os.read(owner, 1):
+                pass
+            self._leaving.set()
+
+        threading.Thread(target=watch, name="owner", daemon=True).start()
 
     def _nudge(self) -> None:
         """Make the lease thread ask for orders now; it does so soon in any case."""
         with contextlib.suppress(StoreUnavailable):
             self.store.run(command("PUBLISH", key("control", self.instance), ""))
 
-    def _surroundings(self) -> Surroundings:
-        plain, training = self._templates
-        return Surroundings(
-            store=self.store,
-            settings=self.settings,
-            instance=self.instance,
-            service=self.store.run(services.get(self._service)).description,
-            plain_template=plain,
-            training_template=training,
-            lost=self._lost.is_set,
-        )
-
     def _work(self) -> None:
         """Keep an RQ worker at it; one that ends (the store was away) is followed by another."""
         while not self._done.is_set():
             try:
-                worker = rq_worker.listen(self.settings.redis_url, self.instance)
+                worker = rq_worker.listen(self.settings.redis_url, self.instance, self._at_work)
                 worker.work(logging_level="ERROR")
-            except redis.RedisError as error:
-                log.info("the worker of %s lost the store: %s", self.instance, error)
-            except Exception:
+            except Exception as error:
                 # Without a worker this would be an instance that is given tasks and begins none.
-                log.exception("the worker of %s ended unexpectedly; starting another", self.instance)
-            time.sleep(_PAUSE)
+                log.warning("the worker of %s ended (%r); starting another", self.instance, error)
+            self._done.wait(_PAUSE)
+
+    @contextlib.contextmanager
+    def _at_work(self, task: str) -> Iterator[None]:
+        with self._runs.at_work(task):
+            yield
+        self._nudge()
 
     def _keep_lease(self) -> None:
         lease = self.settings.lease_seconds
@@ -142,16 +127,15 @@ class Agent:
                     while not self._done.is_set():
                         self._renew()
                         wakes.get_message(timeout=min(lease / _RENEWALS_PER_LEASE, 2.0))
-            except (StoreUnavailable, *UNAVAILABLE):
+            except Exception as error:
+                # Whatever it was, the lease is not being renewed.
                 if time.monotonic() - self._renewed > lease * 0.9:
-                    self._lose("the store has not answered for longer than the lease lasts")
-                time.sleep(_PAUSE)
+                    self._lose(f"the lease could not be renewed in time ({error})")
+                self._done.wait(_PAUSE)
 
     def _renew(self) -> None:
         asked = time.monotonic()
-        # Taken before asking: a task that is given to us while the answer is under way is not in it.
-        with self._lock:
-            runs = dict(self._runs)
+        present = self._runs.present()
         orders = self.store.run(instances.renew(self.instance, self.settings.lease_seconds))
         if orders.state is InstanceState.GONE:
             self._lose("the lease was over")
@@ -161,22 +145,17 @@ class Agent:
             # have been given away in between, and only the orders just read say what is still its own.
             log.warning("instance %s was away for %.1f s", self.instance, asked - self._renewed)
         self._renewed = asked
-        self._obey(orders, runs)
-
-    def _obey(self, orders: Orders, runs: Mapping[str, CommandRun]) -> None:
-        for task, run in runs.items():
-            run.wish(orders.tasks.get(task, "lost"))
+        self._runs.obey(orders, present)
         if self._leaving.is_set():
-            self._leave(orders, runs)
-        elif orders.state is InstanceState.DRAINING and not orders.tasks and not runs:
+            self._leave(orders.state)
+        elif orders.state is InstanceState.DRAINING and not orders.tasks and not self._runs.busy:
             self._end("drained")
 
-    def _leave(self, orders: Orders, runs: Mapping[str, CommandRun]) -> None:
-        if orders.state is not InstanceState.DRAINING:
+    def _leave(self, state: InstanceState) -> None:
+        if state is not InstanceState.DRAINING:
             self.store.run(instances.enter(self.instance, InstanceState.DRAINING, reason="told to leave"))
-        for run in runs.values():
-            run.wish("hand back")
-        if not runs:
+        self._runs.hand_back()
+        if not self._runs.busy:
             self._end("told to leave")
 
     def _end(self, reason: str) -> None:
@@ -186,26 +165,28 @@ class Agent:
     def _lose(self, why: str) -> None:
         log.error("instance %s ends: %s", self.instance, why)
         self._lost.set()
-        with self._lock:
-            runs = list(self._runs.values())
-        for run in runs:
-            run.wish("lost")
-        deadline = time.monotonic() + 5.0
-        while self._runs and time.monotonic() < deadline:
-            time.sleep(0.05)
+        self._runs.lose()
+        wait_until(lambda: not self._runs.present(), _LAST_RUN)
         self._done.set()
 
 
 def main(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> int:
-    """Entry of an instance that the template forks; its `life` descriptor stays open as long as it lives."""
+    """Entry of an instance that the template forks.
+
+    Its `life` descriptor stays open as long as it lives; where there is an `owner` descriptor, it leaves when that
+    one ends.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    agent = Agent(
-        argument["instance"],
-        argument["service"],
-        plain_template=Path(argument["plain_template"]),
-        training_template=Path(argument["training_template"]),
-    )
     try:
+        agent = Agent(
+            read_settings(),
+            argument["instance"],
+            argument["service"],
+            plain_template=Path(argument["plain_template"]),
+            training_template=Path(argument["training_template"]),
+        )
+        if "owner" in descriptors:
+            agent.leave_with(descriptors["owner"])
         code = agent.live()
     except LorapoolError as error:
         log.error("instance %s could not start: %s", argument["instance"], error)

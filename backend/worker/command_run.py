@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import shutil
 import threading
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from backend import paths
 from backend.errors import LorapoolError, RunFailed, StaleAttempt, StoreUnavailable
@@ -21,19 +20,24 @@ from backend.service import Description
 from backend.settings import Settings
 from backend.store import instances, tasks
 from backend.store.connection import Store
-from backend.store.tasks import Holder
+from backend.store.tasks import Holder, Refusal
 from backend.task import Task, TaskState
-from backend.worker import command, proof
+from backend.worker import command, proof, result_file
 from backend.worker.command import Plan
 from backend.worker.kohya_console import KohyaConsole
 from backend.worker.lines import Interpreter, PlainLines
-from backend.worker.outcome import Outcome, Wish, judge
-from backend.worker.program import Program
-from backend.worker.reporter import Reporter
+from backend.worker.outcome import Outcome, judge
+from backend.worker.patience import patiently
+from backend.worker.program import Ending, Program
+from backend.worker.reporter import Reporter, Sink
+from backend.worker.wish import Wish, stronger
+
+log = logging.getLogger("lorapool.instance")
 
 T = TypeVar("T")
 
 _RETRY = 0.2
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +61,37 @@ class CommandRun:
         self._task = task
         self._holder = Holder(task.id, task.attempt, around.instance)
         self._job_dir = paths.job_dir(around.settings.data_dir, task.id)
-        self._sink = around.service.sink if around.service.logs_to_queue("command") else ""
+        service = around.service
+        self._sink = Sink(
+            service.sink if service.logs_to_queue("command") else "",
+            limit=service.queue.sink.max_payload_size_kb * 1024,
+            hurry=self._hurries,
+        )
         self._lock = threading.Lock()
         self._program: Program | None = None
         self._wish: Wish = None
+        self._wished_at = 0.0
+        self._lost = False
         self._plan = command.plan(task, sd_scripts=around.settings.sd_scripts_dir)
         self._failure = ""
         self._output = ""
         self._last_line = ""
 
-    def wish(self, what: Wish | Literal["lost"]) -> None:
-        """Ask the run to end: stop it, let it save first, hand it back, or (lost) kill it, it is another's now."""
+    def wish(self, what: Wish) -> None:
+        """Ask the run to end: stop it, let it save first, or hand it back. Of several wishes the strongest counts."""
         with self._lock:
-            if what == "lost":
-                if self._program is not None:
-                    self._program.stop(0.0)
+            if not stronger(what, self._wish):
                 return
-            if self._wish == what or self._wish == "stop":
-                return
-            self._wish = what
+            self._wish, self._wished_at = what, time.monotonic()
             if self._program is not None:
                 self._pass_on(self._program)
+
+    def lose(self) -> None:
+        """Kill the run: the task is another's now."""
+        with self._lock:
+            self._lost = True
+            if self._program is not None:
+                self._program.stop(0.0)
 
     def _pass_on(self, program: Program) -> None:
         settings = self._around.settings
@@ -86,37 +100,46 @@ class CommandRun:
         else:
             program.stop(settings.stop_grace)
 
+    def _hurries(self) -> bool:
+        """Whether a full output queue has been waited for long enough by a run that was asked to end."""
+        grace = self._around.settings.stop_grace
+        return self._wish is not None and time.monotonic() > self._wished_at + grace
+
+    def _given_up(self) -> bool:
+        return self._lost or self._around.lost()
+
     def work(self) -> None:
         """Run the task to its end and report that.
 
         Raises:
             RunFailed: it failed, so that RQ's books say so too; the store has the outcome already.
         """
-        self._job_dir.mkdir(parents=True, exist_ok=True)
         try:
             outcome = self._outcome()
-        except StaleAttempt:
-            return
-        except StoreUnavailable:
-            if self._around.lost():
-                return
-            raise
+        except (StaleAttempt, StoreUnavailable):
+            return  # somebody else has, or will be given, the task: nothing is left to say
+        except RunFailed as error:
+            outcome = Outcome("failed", str(error))
         except OSError as error:
             outcome = Outcome("failed", f"the instance could not run it: {error.strerror or error}")
         except LorapoolError as error:
             outcome = Outcome("returned", str(error), counted=True)
+        except Exception as error:
+            log.exception("task %s could not be run", self._task.id)
+            outcome = Outcome("returned", f"the instance could not run it: {error!r}", counted=True)
         self._report(outcome)
         if outcome.verdict == "failed":
             raise RunFailed(outcome.reason)
 
     def _outcome(self) -> Outcome:
         around = self._around
+        self._job_dir.mkdir(parents=True, exist_ok=True)
         reporter = Reporter(
             around.store,
             self._holder,
             sink=self._sink,
             log_file=self._job_dir / "log.txt",
-            give_up=around.lost,
+            give_up=self._given_up,
         )
         state = self._last_state()
         plan = self._plan.resumed(state)
@@ -124,13 +147,13 @@ class CommandRun:
         reporter.flush()
         began = time.time()
         program = self._start(plan)
-        around.store.run(instances.note_run(around.instance, program.group, program.place.started_at))
-        with self._lock:
-            self._program = program
-            if self._wish is not None:
-                self._pass_on(program)
-        ending = program.run(_Listening(self._interpreter(state), self), reporter, self._hear)
-        self._retry(lambda: around.store.run(instances.note_run(around.instance, 0, 0.0)))
+        if program is None:
+            ending = Ending()
+        else:
+            try:
+                ending = self._ending(program, self._interpreter(state), reporter)
+            finally:
+                program.close()
         return judge(
             ending,
             wish=self._wish,
@@ -139,21 +162,41 @@ class CommandRun:
             missing=self._missing(began) if plan.training and ending.exit_code == 0 else "",
         )
 
+    def _ending(self, program: Program, interpreter: Interpreter, reporter: Reporter) -> Ending:
+        with self._lock:
+            self._program = program
+            if self._lost:
+                program.stop(0.0)
+            elif self._wish is not None:
+                self._pass_on(program)
+        self._note_run(program.group, program.place.started_at)
+        ending = program.run(_Listening(interpreter, self), reporter, self._hear)
+        self._note_run(0, 0.0)
+        return ending
+
+    def _note_run(self, group: int, started_at: float) -> None:
+        around = self._around
+        self._patiently(lambda: around.store.run(instances.note_run(around.instance, group, started_at)))
+
     def _opening(self, plan: Plan) -> list[str]:
         if self._task.attempt == 1:
             return []
         resumed = " from its last saved state" if "--resume" in plan.argv else ""
         return [f"— attempt {self._task.attempt}{resumed}, on instance {self._around.instance} —"]
 
-    def _start(self, plan: Plan) -> Program:
-        """Start the program; a template that is being replaced is waited for."""
+    def _start(self, plan: Plan) -> Program | None:
+        """Start the program; a template that is being replaced is waited for. None when it was not wanted any more."""
         around = self._around
         template = around.training_template if plan.entry else around.plain_template
         environment = command.environment(
             self._task, os.environ, data_dir=around.settings.data_dir, job_dir=self._job_dir
         )
         deadline = time.monotonic() + around.settings.start_deadline
-        while True:
+
+        def unwanted() -> bool:
+            return self._wish is not None or self._given_up()
+
+        while not unwanted():
             try:
                 return Program(
                     template,
@@ -162,16 +205,18 @@ class CommandRun:
                     environment=environment,
                     cwd=self._job_dir,
                     deadline=max(1.0, deadline - time.monotonic()),
+                    give_up=unwanted,
                 )
             except TemplateUnavailable:
-                if time.monotonic() > deadline or around.lost():
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(_RETRY)
+        return None
 
     def _interpreter(self, state: FileWritten | None) -> Interpreter:
         if not self._plan.kohya_console:
             return PlainLines()
-        output = promised_output(self._plan.argv)
+        output = result_file.promised(self._plan.argv, self._job_dir)
         return KohyaConsole(output.parent if output else None, first_step=state.step if state else None)
 
     def _hear(self, record: Record) -> None:
@@ -185,52 +230,51 @@ class CommandRun:
         """The newest saved state that an earlier attempt left."""
         if self._task.attempt < 2 or not self._plan.training:
             return None
-        written = self._around.store.run(tasks.files(self._task.id))
+        written = self._patiently(lambda: self._around.store.run(tasks.files(self._task.id)))
         states = [file for file in written if file.kind == "state" and Path(file.path).is_dir()]
         return states[-1] if states else None
 
     def _missing(self, began: float) -> str:
         """What a training that says it is done did not leave behind; its LoRA is published when all is there."""
-        output = Path(self._output) if self._output else promised_output(self._plan.argv)
+        output = Path(self._output) if self._output else result_file.promised(self._plan.argv, self._job_dir)
         if output is None:
             return ""
         fault = proof.fault(output, since=began - 2.0)
         if not fault:
-            self._output = str(
-                _published(output, self._around.settings.data_dir / paths.LORAS, self._task.id)
-            )
+            loras = self._around.settings.data_dir / paths.LORAS
+            self._output = str(result_file.published(output, loras, self._task.id))
         return fault
 
     def _report(self, outcome: Outcome) -> None:
         """Tell the store how it ended; wait for an output queue that is full."""
-        with contextlib.suppress(StaleAttempt):
-            while not self._retry(lambda: self._told(outcome)) and not self._around.lost():
-                time.sleep(_RETRY)
+        sink = self._sink.queue
+        with contextlib.suppress(StaleAttempt, StoreUnavailable):
+            while refusal := self._patiently(lambda: self._told(outcome, sink)):  # noqa: B023
+                if refusal != "full" or self._hurries():
+                    sink = ""
+                elif self._given_up():
+                    return
+                else:
+                    time.sleep(_RETRY)
 
-    def _retry(self, ask: Callable[[], T]) -> T | None:
-        """Wait for a store that is away, as long as the instance may speak at all."""
-        while not self._around.lost():
-            try:
-                return ask()
-            except StoreUnavailable:
-                time.sleep(_RETRY)
-        return None
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        return patiently(ask, self._given_up)
 
-    def _told(self, outcome: Outcome) -> bool:
+    def _told(self, outcome: Outcome, sink: str) -> Refusal | None:
         store = self._around.store
         if outcome.verdict == "returned":
             limit = self._around.service.queue.max_delivery
             call = tasks.give_back(self._holder, outcome.reason, counted=outcome.counted, max_delivery=limit)
             store.run(call)
-            return True
+            return None
         return store.run(
             tasks.finish(
                 self._holder,
                 TaskState(outcome.verdict),  # type: ignore[arg-type]
-                outcome.reason,
+                _shortened(outcome.reason),
                 output=self._output,
                 exit_code=outcome.exit_code,
-                sink=self._sink,
+                sink=sink,
             )
         )
 
@@ -258,35 +302,6 @@ class _Listening:
         return said
 
 
-def promised_output(argv: tuple[str, ...]) -> Path | None:
-    """The file that a training's command line and its `--config_file` promise; None when they name none."""
-    values: dict[str, str] = {}
-    for position, word in enumerate(argv):
-        name, equals, inline = word.partition("=")
-        if name in ("--output_dir", "--output_name", "--config_file", "--save_model_as"):
-            values[name[2:]] = inline if equals else argv[position + 1] if position + 1 < len(argv) else ""
-    if "config_file" in values:
-        try:
-            config = tomllib.loads(Path(values["config_file"]).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            config = {}
-        flat = {
-            **config,
-            **{k: v for part in config.values() if isinstance(part, dict) for k, v in part.items()},
-        }
-        values = {k: str(v) for k, v in flat.items() if k.startswith(("output_", "save_model_as"))} | values
-    if not values.get("output_dir"):
-        return None
-    suffix = values.get("save_model_as") or "safetensors"
-    return Path(values["output_dir"], f"{values.get('output_name') or 'last'}.{suffix}")
-
-
-def _published(output: Path, folder: Path, task_id: str) -> Path:
-    """The finished LoRA under `loras/`, named so that no two tasks meet; a link where the file system allows."""
-    target = folder / f"{output.stem}-{task_id[:8]}{output.suffix}"
-    target.unlink(missing_ok=True)
-    try:
-        os.link(output, target)
-    except OSError:
-        shutil.copyfile(output, target)
-    return target
+def _shortened(reason: str) -> str:
+    """A reason that fits into any output queue: an item of one may have 1 kB at the least."""
+    return reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")

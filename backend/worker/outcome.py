@@ -10,14 +10,11 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.task import Stop
 from backend.worker.program import Ending
+from backend.worker.wish import Wish
 
 SAVED = 85
 """Exit code of a trainer that was asked to save its state and did."""
-
-Wish = Stop | Literal["hand back"] | None
-"""What was asked of the run while it ran; `hand back` when its instance has to leave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Carries what a run says to the store: in small batches, fenced, never dropped.
+"""Carries what a run says to the store: in small batches, fenced, once, never dropped.
 
 When the store is away or the output queue is full, `flush` waits; nobody reads the run's pipe meanwhile, so the run
-slows down instead of anything being lost.
+slows down instead of anything being lost. Only a run that was asked to end does not wait for a full output queue for
+long: what it says then is in its log alone, and the log says so.
 """
 
 from __future__ import annotations
@@ -14,18 +15,43 @@ from backend.errors import StoreUnavailable
 from backend.records import Phase, Record
 from backend.store import tasks
 from backend.store.connection import Store
-from backend.store.tasks import Holder
+from backend.store.tasks import Holder, Refusal
+from backend.worker.patience import patiently
 
 BATCH_SECONDS = 0.05
 BATCH_LINES = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
+class Sink:
+    """The output queue of a run, '' for none. Items of at most `limit` bytes go into it.
+
+    `hurry` says that it is not waited for any more when it is full. `open` is whether lines still go there.
+    """
+
+    def __init__(self, queue: str, *, limit: int, hurry: Callable[[], bool]) -> None:
+        self.queue = queue
+        self.limit = limit
+        self.hurry = hurry
+        self.open = bool(queue)
+
+    def refused(self, why: Refusal) -> str:
+        """What the log says about lines that do not go there; '' when they will, in a while."""
+        match why:
+            case "large":
+                return "— the line above is too large for the output queue —"
+            case "full" if not self.hurry():
+                return ""
+        self.open = False
+        reason = "was ended" if why == "ended" else "is full, and this run was asked to end"
+        return f"— the output queue {reason}: lines from here on are in this log alone —"
+
+
 class Reporter:
     """The voice of one attempt. Not for sharing between threads."""
 
     def __init__(
-        self, store: Store, holder: Holder, *, sink: str, log_file: Path, give_up: Callable[[], bool]
+        self, store: Store, holder: Holder, *, sink: Sink, log_file: Path, give_up: Callable[[], bool]
     ) -> None:
         self._store = store
         self._holder = holder
@@ -35,6 +61,7 @@ class Reporter:
         self._lines: list[str] = []
         self._records: list[Record] = []
         self._oldest = 0.0
+        self._batch = 0
 
     def say(self, lines: list[str], records: list[Record]) -> None:
         """Take what was said; it goes out with the next batch."""
@@ -62,27 +89,38 @@ class Reporter:
             StoreUnavailable: the instance gave up waiting for the store.
         """
         while self._lines or self._records:
-            lines, records = self._lines[:BATCH_LINES], _squeezed(self._records)
-            said = [tasks.spoken(record) for record in records]
-            self._send(lines, said)
-            with self._log_file.open("a", encoding="utf-8") as log:
-                log.writelines(line + "\n" for line in lines)
-            self._lines = self._lines[BATCH_LINES:]
+            count = self._fitting()
+            self._send(self._lines[:count], [tasks.spoken(record) for record in _squeezed(self._records)])
+            self._lines = self._lines[count:]
             self._records = []
 
+    def _fitting(self) -> int:
+        """How many lines go into one batch: they become one item of the output queue."""
+        size = 0
+        for count, line in enumerate(self._lines[:BATCH_LINES]):
+            size += len(line.encode()) + 1
+            if self._sink.open and count and size > self._sink.limit:
+                return count
+        return min(len(self._lines), BATCH_LINES)
+
     def _send(self, lines: list[str], said: list[tuple[str, str]]) -> None:
+        self._batch += 1
+        sink = self._sink.queue if self._sink.open else ""
         pause = _FIRST_PAUSE
-        while True:
-            try:
-                if self._store.run(tasks.append(self._holder, lines, said, sink=self._sink)) is not None:
-                    return
-            except StoreUnavailable:
-                if self._give_up():
-                    raise
+        while isinstance(answer := self._append(lines, said, sink), str):
+            if note := self._sink.refused(answer):
+                lines, sink = [*lines, note], ""
+                continue
             if self._give_up():
                 raise StoreUnavailable("gave up waiting for the output queue")
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+        with self._log_file.open("a", encoding="utf-8") as log:
+            log.writelines(line + "\n" for line in lines)
+
+    def _append(self, lines: list[str], said: list[tuple[str, str]], sink: str) -> int | Refusal:
+        call = tasks.append(self._holder, lines, said, batch=self._batch, sink=sink)
+        return patiently(lambda: self._store.run(call), self._give_up)
 
 
 def _squeezed(records: list[Record]) -> list[Record]:

@@ -7,15 +7,20 @@ and abandoned jobs are the supervisor's affair, so RQ's own notions of them are 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
 import redis
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import TimerDeathPenalty
+from rq.utils import now
 
 from backend.store.keys import instance_queue
+
+AtWork: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 _LONG = 30 * 24 * 3600
 _DEQUEUE_SECONDS = 20
@@ -25,12 +30,23 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
     """A worker for a thread: no signal handlers, no maintenance, a heartbeat that outlasts any training."""
 
     death_penalty_class = TimerDeathPenalty
+    max_connection_wait_time = 1.0
+    at_work: AtWork
 
     def _install_signal_handlers(self) -> None:
         """Signals belong to the instance's main thread."""
 
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run a job, and write RQ's books about it."""
+        with self.at_work(job.id):
+            super().execute_job(job, queue)
+
     def run_maintenance_tasks(self) -> None:
-        """The supervisor reaps; a job here is never abandoned by RQ's clock."""
+        """Forget ended jobs that have expired. The supervisor reaps: no job is abandoned by RQ's clock."""
+        for queue in self.queues:
+            queue.finished_job_registry.cleanup()
+            queue.failed_job_registry.cleanup()
+        self.last_cleaned_at = now()
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """How long RQ's books wait for a sign of life: longer than any training, the lease is what counts."""
@@ -40,15 +56,18 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
         """The process has a title of its own."""
 
 
-def listen(url: str, instance: str) -> InstanceWorker:
-    """A worker on the queue of `instance`; `work()` blocks until it is asked to stop or the store goes away."""
+def listen(url: str, instance: str, at_work: AtWork) -> InstanceWorker:
+    """A worker on the queue of `instance`; `work()` blocks until it is asked to stop or the store goes away.
+
+    `at_work` is entered with the id of each task that it takes, until RQ's books about it are closed.
+    """
     logging.getLogger("rq").setLevel(logging.ERROR)
     logging.getLogger("rq.worker").setLevel(logging.ERROR)
     connection: Any = redis.Redis.from_url(url)
     # The books may still hold the worker of this name that lost the store before; RQ would refuse a second one.
     connection.delete(InstanceWorker.redis_worker_namespace_prefix + instance)
     queue = Queue(instance_queue(instance), connection=connection, serializer=JSONSerializer)
-    return InstanceWorker(
+    worker = InstanceWorker(
         [queue],
         name=instance,
         connection=connection,
@@ -56,3 +75,5 @@ def listen(url: str, instance: str) -> InstanceWorker:
         worker_ttl=_DEQUEUE_SECONDS + 15,
         log_job_description=False,
     )
+    worker.at_work = at_work
+    return worker

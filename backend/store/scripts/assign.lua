@@ -1,5 +1,5 @@
 -- Move a waiting task to the queue of an instance that has room and a lease; answers why not otherwise.
--- ARGV: task, instance, most tasks it may hold after this
+-- ARGV: task, instance, most tasks it may hold after this, (field, value) * of the RQ job
 --@include base
 local id, instance, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local t = task_get(id, 'state', 'service')
@@ -16,9 +16,11 @@ redis.call('SADD', P.active .. t[2], id)
 redis.call('HDEL', P.plan .. t[2], id)
 redis.call('SADD', P.held .. instance, id)
 redis.call('HSET', P.instance .. instance, 'state', 'busy', 'idle_since', '')
--- An earlier attempt's worker may have closed the job in RQ's books: it is open again.
-redis.call('HSET', P.rq_job .. id, 'origin', queue, 'status', 'queued', 'ended_at', '', 'worker_name', '')
-redis.call('PERSIST', P.rq_job .. id)
+-- Written anew: an earlier attempt's worker may have closed the job in RQ's books, and they expire.
+local job = { 'origin', queue, 'status', 'queued' }
+for i = 4, #ARGV do job[#job + 1] = ARGV[i] end
+redis.call('DEL', P.rq_job .. id)
+redis.call('HSET', P.rq_job .. id, unpack(job))
 redis.call('SADD', P.rq_queues, P.rq_queue .. queue)
 redis.call('RPUSH', P.rq_queue .. queue, id)
 publish('task', id, t[2])

@@ -15,10 +15,13 @@ for _, id in ipairs(redis.call('SMEMBERS', P.held .. instance)) do
   back[#back + 1] = give_back(id, reason, counted, ARGV[4], at) or ''
 end
 local queue = 'instance-' .. instance
+for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
+  redis.call('DEL', worker)
+  redis.call('SREM', 'rq:workers', worker)
+end
 redis.call('DEL', P.held .. instance, P.lease .. instance, P.rq_queue .. queue, P.rq_queue .. queue .. ':intermediate',
-  'rq:wip:' .. queue, 'rq:workers:' .. queue, 'rq:worker:' .. instance)
+  'rq:wip:' .. queue, 'rq:finished:' .. queue, 'rq:failed:' .. queue, 'rq:workers:' .. queue)
 redis.call('SREM', P.rq_queues, P.rq_queue .. queue)
-redis.call('SREM', 'rq:workers', 'rq:worker:' .. instance)
 redis.call('SREM', P.instances, instance)
 redis.call('LPUSH', P.past, instance)
 for _, old in ipairs(redis.call('LRANGE', P.past, tonumber(ARGV[5]), -1)) do

@@ -12,6 +12,14 @@ local waiting = redis.call('LLEN', P.rq_queue .. service)
 if capacity > 0 and waiting >= capacity then return { 'full', waiting } end
 local at = now()
 local index = redis.call('HINCRBY', P.service .. service, 'last_index', 1)
+if index == 1 then
+  -- A service of this name may have been removed; what it ran is still known, so the numbers go on.
+  local newest = redis.call('ZREVRANGE', P.tasks .. service, 0, 0, 'WITHSCORES')
+  if newest[2] then
+    index = tonumber(newest[2]) + 1
+    redis.call('HSET', P.service .. service, 'last_index', index)
+  end
+end
 local task = { 'index', index, 'state', 'waiting', 'created_at', at, 'attempt', '0', 'deliveries', '0' }
 for i = 6, 5 + 2 * n do task[#task + 1] = ARGV[i] end
 redis.call('HSET', P.task .. id, unpack(task))

@@ -1,5 +1,7 @@
 -- What every task script needs: the store's clock, the event channel, a task's fields.
 
+local JOB_KEPT = 86400 -- seconds for which RQ's record of a task that has ended is kept
+
 local function now()
   local t = redis.call('TIME')
   return string.format('%d.%06d', t[1], t[2])
@@ -62,5 +64,7 @@ local function close_task(id, state, reason, at)
   redis.call('SREM', P.active .. t[1], id)
   redis.call('LREM', P.rq_queue .. t[1], 0, id)
   redis.call('HDEL', P.plan .. t[1], id)
+  redis.call('ZADD', P.finished, at, id)
+  redis.call('EXPIRE', P.rq_job .. id, JOB_KEPT)
   publish('task', id, t[1])
 end

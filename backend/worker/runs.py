@@ -1,0 +1,168 @@
+"""The tasks that an instance has in hand: claiming, running, and doing with each what the store wants of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from backend.errors import LorapoolError, StaleAttempt, StoreUnavailable
+from backend.service import Description
+from backend.settings import Settings
+from backend.store import services, tasks
+from backend.store.connection import Store
+from backend.store.instances import Orders
+from backend.store.tasks import Holder
+from backend.task import Task, TaskState
+from backend.worker.command_run import CommandRun, Surroundings
+from backend.worker.patience import patiently
+
+log = logging.getLogger("lorapool.instance")
+
+T = TypeVar("T")
+
+_NO_APP = (
+    "this service has no app to answer queries; nothing was run. Give containers[0] a command and a port."
+)
+
+
+class Runs:
+    """Tasks are run by the worker's thread; `obey`, `hand_back` and `lose` come from others."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        instance: str,
+        service: str,
+        plain_template: Path,
+        training_template: Path,
+        lost: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._instance = instance
+        self._service = service
+        self._templates = (plain_template, training_template)
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._at_work: set[str] = set()
+        self._runs: dict[str, CommandRun] = {}
+        self._leaving = False
+
+    @contextlib.contextmanager
+    def at_work(self, task: str) -> Iterator[None]:
+        """From before the claim of a task until RQ's books about it are closed."""
+        with self._lock:
+            self._at_work.add(task)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work.discard(task)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is at work."""
+        with self._lock:
+            return bool(self._at_work)
+
+    def present(self) -> Mapping[str, CommandRun]:
+        """The runs at this moment; for `obey`, taken before the orders are asked for."""
+        with self._lock:
+            return dict(self._runs)
+
+    def run(self, task_id: str) -> None:
+        """Claim a task and run it to its end; nothing happens when it is not ours to run."""
+        attempt = self._ask(lambda: self._store.run(tasks.claim(task_id, self._instance)))
+        if not attempt:
+            return
+        holder = Holder(task_id, attempt, self._instance)
+        try:
+            task = self._ask(lambda: self._store.run(tasks.get(task_id)))
+            run = CommandRun(self._surroundings(), task)
+        except LorapoolError as error:
+            self._give_back(holder, str(error))
+            return
+        if task.kind != "command":
+            self._refuse(task)
+            return
+        with self._lock:
+            self._runs[task_id] = run
+            leaving = self._leaving
+        run.wish("hand back" if leaving else None)
+        run.wish(task.cancel)
+        try:
+            run.work()
+        finally:
+            with self._lock:
+                del self._runs[task_id]
+
+    def obey(self, orders: Orders, present: Mapping[str, CommandRun]) -> None:
+        """Do what is wanted. `present` are the runs of before the orders were asked for: a newer one is not in them."""
+        for task, run in present.items():
+            wanted = orders.tasks.get(task, "lost")
+            if wanted == "lost":
+                run.lose()
+            else:
+                run.wish(wanted)
+        with self._lock:
+            at_work = set(self._at_work)
+        # Looked at after the answer: what the store says is running and is not at work here never will be, as when
+        # the store went away in the middle of its claim.
+        for task, attempt in orders.running.items():
+            if task not in at_work:
+                self._give_back(Holder(task, attempt, self._instance), "its instance lost sight of it")
+
+    def hand_back(self) -> None:
+        """Have every run, and any to come, save what it can and go back to the queue."""
+        with self._lock:
+            self._leaving = True
+        for run in self.present().values():
+            run.wish("hand back")
+
+    def lose(self) -> None:
+        """Kill every run: the tasks are others' now."""
+        for run in self.present().values():
+            run.lose()
+
+    def _surroundings(self) -> Surroundings:
+        plain, training = self._templates
+        return Surroundings(
+            store=self._store,
+            settings=self._settings,
+            instance=self._instance,
+            service=self._description(),
+            plain_template=plain,
+            training_template=training,
+            lost=self._lost,
+        )
+
+    def _description(self) -> Description:
+        return self._ask(lambda: self._store.run(services.get(self._service))).description
+
+    def _refuse(self, task: Task) -> None:
+        """A query is a request to an app and never run as a command."""
+        holder = Holder(task.id, task.attempt, self._instance)
+        with contextlib.suppress(StaleAttempt, StoreUnavailable):
+            self._ask(lambda: self._store.run(tasks.finish(holder, TaskState.FAILED, _NO_APP)))
+
+    def _give_back(self, holder: Holder, reason: str) -> None:
+        log.warning("task %s goes back: %s", holder.task, reason)
+        with contextlib.suppress(LorapoolError):
+            limit = self._limit()
+            call = tasks.give_back(holder, reason, counted=True, max_delivery=limit)
+            self._ask(lambda: self._store.run(call))
+
+    def _limit(self) -> int:
+        try:
+            return self._description().queue.max_delivery
+        except LorapoolError:
+            return 0
+
+    def _ask(self, ask: Callable[[], T]) -> T:
+        return patiently(ask, self._lost)
