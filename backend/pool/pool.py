@@ -136,13 +136,17 @@ class Pool:
         for name, ordered in list(self._started.items()):
             instance = present.get(name)
             if instance is None:
-                self._start_failed("an instance ended before it was ready; its log says why")
+                self._start_failed(f"an instance ended before it was ready: {self._last_words(name)}")
             elif instance.ready_at is not None:
                 self.learnt.cold_starts.add(max(0.0, instance.ready_at - ordered))
                 self._failures, self._blocked = 0, ""
             else:
                 continue
             del self._started[name]
+
+    def _last_words(self, instance: str) -> str:
+        gone = instances.assemble(instance, self.store.run_all(instances.details(instance)))
+        return gone.reason if gone is not None and gone.reason else "its log says why"
 
     def _start_failed(self, why: str) -> None:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
@@ -175,6 +179,7 @@ class Pool:
                     priority=b.priority,
                     seconds=self.learnt.expected(b),
                     models=tuple(b.details.get("models", ())),
+                    avoid=b.last_instance,
                 )
                 for b in seen.waiting
             ),
@@ -187,11 +192,13 @@ class Pool:
 
     def _view(self, instance: Instance, seen: Seen, now: float) -> InstanceView:
         held = [seen.active[task] for task in instance.tasks if task in seen.active]
+        # One that is up without being able to work is taken for busy: capacity, but no place for a task.
+        away = instance.unfit and instance.state is InstanceState.IDLE
         return InstanceView(
             id=instance.id,
-            state=instance.state,
+            state=InstanceState.BUSY if away else instance.state,
             created_at=instance.created_at,
-            slots=instance.slots,
+            slots=len(held) if instance.unfit else instance.slots,
             running=tuple(
                 RunningTask(
                     id=b.id,
@@ -211,7 +218,10 @@ class Pool:
         kind = self._known[task].kind
         most = 1 if kind == "command" else self.description.rpc.worker_threads
         answer = self.store.run(tasks.assign(task, instance, most))
-        if answer != "ok":
+        if answer == "ok":
+            # Should it come back before the next look, what is known of it would be of before.
+            del self._known[task]
+        else:
             log.info("task %s was not given to instance %s: %s", task, instance, answer)
 
     def _act(self, decision: Decision, seen: Seen, free: list[str] | None, taken: list[str]) -> None:

@@ -134,7 +134,8 @@ def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
         launcher=text.get("launcher", "local"),
         host=text.get("host", ""),
         lease_left=max(0, lease) / 1000,
-        reason=text.get("reason", ""),
+        reason=text.get("unfit") or text.get("reason", ""),
+        unfit=bool(text.get("unfit")),
         completed=int(text.get("completed") or 0),
         run_group=int(text.get("run_group") or 0),
         run_started_at=float(text.get("run_started_at") or 0.0),
@@ -149,6 +150,16 @@ def note_run(instance: str, group: int, started_at: float) -> Call[Any]:
 def note_loaded(instance: str, loaded: Sequence[str]) -> Call[Any]:
     """Note which models the instance holds warm."""
     return command("HSET", key("instance", instance), "loaded", json.dumps(list(loaded)))
+
+
+def note_unfit(instance: str, service: str, why: str) -> list[Call[Any]]:
+    """Note why an instance that is up takes no tasks at present, '' when it does again."""
+    return [
+        command("HSET", key("instance", instance), "unfit", why),
+        command(
+            "PUBLISH", key("events"), json.dumps({"kind": "instance", "id": instance, "service": service})
+        ),
+    ]
 
 
 def lead(supervisor: str, seconds: float) -> Call[bool]:

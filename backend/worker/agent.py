@@ -2,8 +2,10 @@
 
     main thread      waits for the end
     lease thread     renews the lease, hears what is wanted, passes it on to the runs
-    worker thread    RQ's worker: takes a task, runs it, reports
+    worker threads   RQ's workers, one for each slot: take a task, run it, report
+    app threads      where the service has an app for queries: start it, restart it, see whether it is ready
 
+An instance with an app takes tasks once the app is ready, and leaves when the app cannot be brought up.
 When the lease cannot be renewed in time, somebody else may be given the tasks: the instance kills what it runs and
 ends, whatever the reason.
 """
@@ -16,20 +18,24 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from backend.errors import LorapoolError, StoreUnavailable
 from backend.instance import InstanceState
 from backend.processes import here, wait_until
+from backend.service import Container, Description
 from backend.settings import Settings
 from backend.settings import read as read_settings
-from backend.store import instances
+from backend.store import instances, services
 from backend.store.call import command
 from backend.store.connection import Store
 from backend.store.keys import key
 from backend.worker import jobs, rq_worker
+from backend.worker.app_process import AppProcess, AppSettings
+from backend.worker.patience import patiently
 from backend.worker.runs import Runs
 
 log = logging.getLogger("lorapool.instance")
@@ -38,6 +44,7 @@ _RENEWALS_PER_LEASE = 5
 _PAUSE = 0.2
 _NOTICE = 0.1  # a signal may come between two looks of the main thread
 _LAST_RUN = 5.0
+_SHARE_OF_A_START = 0.8  # an app that is late is reported before its instance is taken for lost
 
 
 class Agent:
@@ -58,6 +65,10 @@ class Agent:
         self._leaving = threading.Event()
         self._lost = threading.Event()
         self._done = threading.Event()
+        self._service = service
+        self._plain_template = plain_template
+        self._app: AppProcess | None = None
+        self._why_leave = "told to leave"
         self._renewed = time.monotonic()
         self._runs = Runs(
             self.store,
@@ -74,18 +85,57 @@ class Agent:
         signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._renew()
-        if self.store.run(instances.ready(self.instance, here())) is not InstanceState.IDLE:
-            log.warning("instance %s is not wanted any more", self.instance)
-            return 0
         jobs.set_runner(self._runs.run)
-        for target in (self._keep_lease, self._work):
-            threading.Thread(target=target, name=target.__name__, daemon=True).start()
+        description = self.store.run(services.get(self._service)).description
+        if description.app is None:
+            self._open(1)
+        else:
+            self._start_app(description, description.app)
+        self._thread(self._keep_lease)
         told = False
         while not self._done.wait(_NOTICE):
             if self._leaving.is_set() and not told:
                 told = True
                 self._nudge()
         return 3 if self._lost.is_set() else 0
+
+    def _open(self, slots: int) -> None:
+        """Take tasks, up to `slots` at once."""
+        if self.store.run(instances.ready(self.instance, here())) is not InstanceState.IDLE:
+            log.warning("instance %s is not wanted any more", self.instance)
+            self._done.set()
+            return
+        for slot in range(slots):
+            self._thread(partial(self._work, slot))
+
+    def _thread(self, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, daemon=True).start()
+
+    def _start_app(self, service: Description, container: Container) -> None:
+        settings = AppSettings(
+            container=container,
+            health_check_path=service.rpc.health_check_path,
+            template=self._plain_template,
+            data_dir=self.settings.data_dir,
+            start_deadline=self.settings.start_deadline * _SHARE_OF_A_START,
+            stop_grace=self.settings.stop_grace,
+        )
+        opened = False
+
+        def changed() -> None:
+            nonlocal opened
+            if app.ready and not opened:
+                self._open(service.rpc.worker_threads)
+                opened = True
+            elif app.given_up:
+                self._why_leave = app.fault
+                self._leaving.set()
+                self._nudge()
+            self.store.run_all(instances.note_unfit(self.instance, self._service, app.fault))
+
+        app = self._app = AppProcess(settings, lambda: patiently(changed, self._done.is_set))
+        self._runs.answer_with(app)
+        app.start()
 
     def leave_with(self, owner: int) -> None:
         """Leave as at SIGTERM when the descriptor `owner` ends: whoever started this instance is gone."""
@@ -102,11 +152,11 @@ class Agent:
         with contextlib.suppress(StoreUnavailable):
             self.store.run(command("PUBLISH", key("control", self.instance), ""))
 
-    def _work(self) -> None:
+    def _work(self, slot: int) -> None:
         """Keep an RQ worker at it; one that ends (the store was away) is followed by another."""
         while not self._done.is_set():
             try:
-                worker = rq_worker.listen(self.settings.redis_url, self.instance, self._at_work)
+                worker = rq_worker.listen(self.settings.redis_url, self.instance, self._at_work, slot=slot)
                 worker.work(logging_level="ERROR")
             except Exception as error:
                 # Without a worker this would be an instance that is given tasks and begins none.
@@ -153,12 +203,15 @@ class Agent:
 
     def _leave(self, state: InstanceState) -> None:
         if state is not InstanceState.DRAINING:
-            self.store.run(instances.enter(self.instance, InstanceState.DRAINING, reason="told to leave"))
+            self.store.run(instances.enter(self.instance, InstanceState.DRAINING, reason=self._why_leave))
         self._runs.hand_back()
         if not self._runs.busy:
-            self._end("told to leave")
+            self._end(self._why_leave)
 
     def _end(self, reason: str) -> None:
+        if self._app is not None:
+            # First: the next instance may be given the same device and the same port.
+            self._app.close()
         self.store.run(instances.gone(self.instance, reason, counted=False, max_delivery=0))
         self._done.set()
 

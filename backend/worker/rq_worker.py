@@ -56,20 +56,22 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
         """The process has a title of its own."""
 
 
-def listen(url: str, instance: str, at_work: AtWork) -> InstanceWorker:
+def listen(url: str, instance: str, at_work: AtWork, *, slot: int = 0) -> InstanceWorker:
     """A worker on the queue of `instance`; `work()` blocks until it is asked to stop or the store goes away.
 
+    An instance that takes several queries at once has a worker for each slot, in a thread of its own.
     `at_work` is entered with the id of each task that it takes, until RQ's books about it are closed.
     """
     logging.getLogger("rq").setLevel(logging.ERROR)
     logging.getLogger("rq.worker").setLevel(logging.ERROR)
     connection: Any = redis.Redis.from_url(url)
     # The books may still hold the worker of this name that lost the store before; RQ would refuse a second one.
-    connection.delete(InstanceWorker.redis_worker_namespace_prefix + instance)
+    name = f"{instance}.{slot}" if slot else instance
+    connection.delete(InstanceWorker.redis_worker_namespace_prefix + name)
     queue = Queue(instance_queue(instance), connection=connection, serializer=JSONSerializer)
     worker = InstanceWorker(
         [queue],
-        name=instance,
+        name=name,
         connection=connection,
         serializer=JSONSerializer,
         worker_ttl=_DEQUEUE_SECONDS + 15,

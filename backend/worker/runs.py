@@ -7,26 +7,27 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from backend.errors import LorapoolError, StaleAttempt, StoreUnavailable
+from backend.errors import LorapoolError
 from backend.service import Description
 from backend.settings import Settings
 from backend.store import services, tasks
 from backend.store.connection import Store
 from backend.store.instances import Orders
 from backend.store.tasks import Holder
-from backend.task import Task, TaskState
+from backend.task import Task
+from backend.worker.app_process import AppProcess
 from backend.worker.command_run import CommandRun, Surroundings
 from backend.worker.patience import patiently
+from backend.worker.progress_server import ProgressServer
+from backend.worker.query_run import QueryRun, QuerySurroundings
 
 log = logging.getLogger("lorapool.instance")
 
 T = TypeVar("T")
 
-_NO_APP = (
-    "this service has no app to answer queries; nothing was run. Give containers[0] a command and a port."
-)
+Run: TypeAlias = CommandRun | QueryRun
 
 
 class Runs:
@@ -51,8 +52,14 @@ class Runs:
         self._lost = lost
         self._lock = threading.Lock()
         self._at_work: set[str] = set()
-        self._runs: dict[str, CommandRun] = {}
+        self._runs: dict[str, Run] = {}
         self._leaving = False
+        self._app: AppProcess | None = None
+        self._progress: ProgressServer | None = None
+
+    def answer_with(self, app: AppProcess) -> None:
+        """Put queries to this app from here on."""
+        self._app, self._progress = app, ProgressServer()
 
     @contextlib.contextmanager
     def at_work(self, task: str) -> Iterator[None]:
@@ -71,7 +78,7 @@ class Runs:
         with self._lock:
             return bool(self._at_work)
 
-    def present(self) -> Mapping[str, CommandRun]:
+    def present(self) -> Mapping[str, Run]:
         """The runs at this moment; for `obey`, taken before the orders are asked for."""
         with self._lock:
             return dict(self._runs)
@@ -84,12 +91,9 @@ class Runs:
         holder = Holder(task_id, attempt, self._instance)
         try:
             task = self._ask(lambda: self._store.run(tasks.get(task_id)))
-            run = CommandRun(self._surroundings(), task)
+            run = self._run_of(task)
         except LorapoolError as error:
             self._give_back(holder, str(error))
-            return
-        if task.kind != "command":
-            self._refuse(task)
             return
         with self._lock:
             self._runs[task_id] = run
@@ -102,7 +106,7 @@ class Runs:
             with self._lock:
                 del self._runs[task_id]
 
-    def obey(self, orders: Orders, present: Mapping[str, CommandRun]) -> None:
+    def obey(self, orders: Orders, present: Mapping[str, Run]) -> None:
         """Do what is wanted. `present` are the runs of before the orders were asked for: a newer one is not in them."""
         for task, run in present.items():
             wanted = orders.tasks.get(task, "lost")
@@ -130,6 +134,23 @@ class Runs:
         for run in self.present().values():
             run.lose()
 
+    def _run_of(self, task: Task) -> Run:
+        """A query is a request to an app, and never run as a command."""
+        if task.kind == "query":
+            return QueryRun(self._query_surroundings(), task)
+        return CommandRun(self._surroundings(), task)
+
+    def _query_surroundings(self) -> QuerySurroundings:
+        return QuerySurroundings(
+            store=self._store,
+            settings=self._settings,
+            instance=self._instance,
+            service=self._description(),
+            app=self._app,
+            progress=self._progress,
+            lost=self._lost,
+        )
+
     def _surroundings(self) -> Surroundings:
         plain, training = self._templates
         return Surroundings(
@@ -144,12 +165,6 @@ class Runs:
 
     def _description(self) -> Description:
         return self._ask(lambda: self._store.run(services.get(self._service))).description
-
-    def _refuse(self, task: Task) -> None:
-        """A query is a request to an app and never run as a command."""
-        holder = Holder(task.id, task.attempt, self._instance)
-        with contextlib.suppress(StaleAttempt, StoreUnavailable):
-            self._ask(lambda: self._store.run(tasks.finish(holder, TaskState.FAILED, _NO_APP)))
 
     def _give_back(self, holder: Holder, reason: str) -> None:
         log.warning("task %s goes back: %s", holder.task, reason)
