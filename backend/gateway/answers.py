@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -24,6 +25,11 @@ def json_answer(value: object, status: int = 200) -> Response:
     """A JSON answer."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Response(text.encode("utf-8", "replace"), status, media_type="application/json")
+
+
+def plain_json(value: Any) -> None:
+    """Raise a ValueError for what Python reads as JSON and no other reader would: NaN, halves of characters."""
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
 
 def describe(error: LorapoolError) -> dict[str, str]:
@@ -60,6 +66,8 @@ async def on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    if first["type"] == "json_invalid":
+        place = ""
     message = f"{place or 'body'}: {first['msg']}; nothing was changed"
     return json_answer({"error": "InvalidArgument", "message": message, "field": place or "body"}, 400)
 

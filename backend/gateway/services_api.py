@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Query
 from starlette.responses import Response, StreamingResponse
 
 from backend.errors import InvalidArgument
-from backend.gateway.answers import json_answer
+from backend.gateway.answers import json_answer, plain_json
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.gateway.task_stream import changes, streamed
 from backend.gateway.task_views import instance_view
@@ -108,6 +108,10 @@ async def create_service(
 ) -> Response:
     """Create a service from its description, or replace the description of one that exists."""
     caller.need_administrator()
+    try:
+        plain_json(body)
+    except ValueError as error:
+        raise InvalidArgument("body", f"{error}; nothing was changed") from None
     parsed = parse(body)
     # As above: only who deploys pays for it.
     from backend.deploy import deploy

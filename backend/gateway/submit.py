@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend import paths
 from backend.errors import Conflict, InvalidArgument, LorapoolError, TooLarge
+from backend.gateway.answers import plain_json
 from backend.gateway.context import Gateway
 from backend.service import Description
 from backend.store import task_queue, tasks
@@ -49,6 +50,12 @@ class Submission(BaseModel):
     environment: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     details: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        plain_json(values)
+        return values
 
     def payload(self) -> bytes:
         """What the task carries; raises InvalidArgument when it is not said exactly once."""
