@@ -24,7 +24,7 @@ class RecommendedTraining:
     network_module: str = "networks.lora"
     network_dim: int = 8
     network_alpha: float = 8.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
     lr_scheduler: str = "cosine"
     lr_warmup_steps: int = 10
     optimizer_type: str = "AdamW"

@@ -13,15 +13,9 @@ ZENITH: RGB = (28, 20, 84)
 HORIZON: RGB = (240, 112, 136)
 HILL: RGB = (20, 56, 72)
 MOON: RGB = (255, 240, 176)
-STARS: tuple[tuple[float, float, float], ...] = (
-    (8, 10, 1.6),
-    (30, 5, 1.3),
-    (5, 27, 1.2),
-    (44, 8, 1.1),
-    (59, 30, 1.4),
-)
+STARS: tuple[tuple[float, float, float], ...] = ((7, 9, 2.4), (27, 4, 1.8), (6, 27, 1.8))
 """Places and radii of the stars in pixels."""
-BORDER = 3.0
+BORDER = 4.0
 """Width of the white border in pixels."""
 
 
