@@ -89,7 +89,9 @@ class AppProcess:
             return self.port
 
     def doubt(self) -> None:
-        """The app did not take a connection: look whether it still does, and restart it if not."""
+        """The app did not take a connection: it is not ready until it does again, or has been restarted."""
+        with self._state:
+            self.port, self.fault = None, "the app takes no connections at present"
         self._doubted.set()
 
     def close(self) -> None:

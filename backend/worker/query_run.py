@@ -32,6 +32,7 @@ NO_APP = (
 )
 NOT_IMPLEMENTED = 501
 _RETRY = 0.2
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +124,30 @@ class QueryRun:
 
     def _ask(self, app: AppProcess) -> Reply | None:
         """The app's reply; None when it was not there to be asked."""
-        port = app.wait_ready(APP_PATIENCE, self._unwanted)
-        if port is None or self._unwanted():
+        url = self._around.progress.open(self._hear) if self._around.progress is not None else ""
+        try:
+            # An app that has just died may not have been missed yet: what it refused, it was not asked.
+            for _ in range(_TRIES):
+                port = app.wait_ready(APP_PATIENCE, self._unwanted)
+                if port is None or self._unwanted():
+                    return None
+                reply = self._send(port, url)
+                if not reply.refused:
+                    return reply
+                app.doubt()
             return None
+        finally:
+            if self._around.progress is not None:
+                self._around.progress.close(url)
+
+    def _send(self, port: int, progress_url: str) -> Reply:
         rpc, sink = self._around.service.rpc, self._around.service.queue.sink
         request = AppRequest(port, seconds=rpc.keepalive / 1000, largest=sink.max_payload_size_kb * 1024)
         with self._lock:
             self._request = request
         self._pass_on(request)
-        url = self._around.progress.open(self._hear) if self._around.progress is not None else ""
-        try:
-            reply = request.send(
-                app_request.target(self._task, rpc.proxy_path), self._task.data, self._headers(url)
-            )
-        finally:
-            if self._around.progress is not None:
-                self._around.progress.close(url)
-        if reply.refused:
-            app.doubt()
-        return reply
+        target = app_request.target(self._task, rpc.proxy_path)
+        return request.send(target, self._task.data, self._headers(progress_url))
 
     def _headers(self, progress_url: str) -> dict[str, str]:
         job_dir = paths.job_dir(self._around.settings.data_dir, self._task.id)

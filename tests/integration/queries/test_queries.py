@@ -1,0 +1,164 @@
+"""Queries put to an app on warm instances: a whole deployment, with an app that does what an app may do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.queries.conftest import Pictures
+from tests.support.box import Box, until
+
+
+@pytest.fixture(scope="module")
+def bad(box: Box, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pictures]:
+    """Two instances with two slots; three deliveries, of at most two seconds."""
+    book = tmp_path_factory.mktemp("bad") / "book"
+    service = Pictures(box, http, "bad", book).deploy(
+        instances=2,
+        slots=2,
+        rpc={"keepalive": 2000},
+        queue={"max_delivery": 3, "sink": {"max_payload_size_kb": 1024}},
+    )
+    service.ready(2)
+    yield service
+    http.delete("/api/v1/services/bad")
+
+
+@pytest.fixture
+def alone(box: Box, http: httpx.Client, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pictures]:
+    """A service of the test's own, not deployed yet."""
+    name = request.node.name.replace("_", "-").removeprefix("test-")[:40]
+    yield Pictures(box, http, name, tmp_path / "book")
+    http.delete(f"/api/v1/services/{name}")
+
+
+def test_a_query_reaches_the_app_as_it_came_and_its_answer_the_sink(bad: Pictures) -> None:
+    index, request = bad.put("echo", b"a red circle", jobId="a b&c")
+    found = bad.item(request)
+    assert found is not None
+    data, tags = found
+    assert tags == {"taskType": "query", "jobId": "a b&c", "requestId": request}
+    assert json.loads(data) == {"data": "a red circle", "tags": tags}
+    assert [entry["path"] for entry in bad.asked(request)] == ["/echo"]
+    assert bad.state(index) == "succeeded"
+
+
+def test_an_empty_answer_leaves_no_item(bad: Pictures) -> None:
+    index, request = bad.put("empty")
+    until(lambda: bad.state(index) == "succeeded", "the query has succeeded")
+    assert bad.item(request, seconds=0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("status/500", "500"), ("status/301", "301"), ("close", "502"), ("large", "413")]
+)
+def test_an_app_that_fails_is_asked_again_elsewhere_and_then_tells_the_caller(
+    bad: Pictures, path: str, code: str
+) -> None:
+    index, request = bad.put(path)
+    found = bad.item(request)
+    assert found is not None
+    data, tags = found
+    assert tags["lastCode"] == code
+    assert data == b"no memory" if path.startswith("status") else data
+    asked = bad.asked(request)
+    assert [entry["delivery"] for entry in asked] == [1, 2, 3]
+    assert asked[0]["pid"] != asked[1]["pid"]
+    assert bad.state(index) == "failed"
+
+
+def test_an_app_that_fails_once_is_forgiven(bad: Pictures) -> None:
+    data, tags = bad.answer("flaky")
+    assert data == b"2"
+    assert "lastCode" not in tags
+
+
+def test_an_app_that_hangs_is_let_go_after_keepalive(bad: Pictures) -> None:
+    bad.deploy(instances=2, slots=2, rpc={"keepalive": 300}, queue={"max_delivery": 1})
+    before = len([entry for entry in bad.book() if entry["path"] == "let go"])
+    data, tags = bad.answer("hang")
+    assert tags["lastCode"] == "408"
+    assert b"rpc.keepalive" in data
+    until(
+        lambda: len([e for e in bad.book() if e["path"] == "let go"]) > before,
+        "the app saw the connection end",
+    )
+
+
+def test_an_app_that_dies_is_started_again(bad: Pictures) -> None:
+    bad.deploy(instances=2, slots=2, rpc={"keepalive": 2000}, queue={"max_delivery": 3})
+    before = {instance["id"] for instance in bad.instances()}
+    data, tags = bad.answer("die")
+    assert (tags["lastCode"], data) == ("502", b"the app closed the connection before its answer")
+    assert json.loads(bad.answer("echo", b"still there")[0])["data"] == "still there"
+    until(lambda: all(not i["reason"] for i in bad.instances()), f"all is well again: {bad.instances()}")
+    assert {instance["id"] for instance in bad.instances()} == before
+
+
+def test_a_cancelled_query_lets_go_of_the_app_and_frees_its_slot(alone: Pictures) -> None:
+    alone.deploy()
+    index, request = alone.put("progress")
+    until(
+        lambda: (alone.task(index)["progress"] or {}).get("step") == 3,
+        "the app's progress is seen",
+    )
+    pending = alone.http.get(
+        f"/api/predict/{alone.name}", params={"_search_": "true", "_index_": str(index)}
+    ).json()
+    assert pending["IsPending"] is True
+    _, next_request = alone.put("echo", b"next")
+    alone.http.delete(f"/api/predict/{alone.name}", params={"_indexes_": str(index)})
+    assert alone.item(next_request) is not None
+    until(lambda: alone.state(index) == "cancelled", "the query is cancelled")
+    until(lambda: any(e["path"] == "let go" for e in alone.book()), "the app saw the connection end")
+    assert alone.item(request, seconds=0.0) is None
+
+
+def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> None:
+    alone.deploy(instances=4, slots=2)
+    alone.ready(4)
+    requests = [alone.put("sleep/0.2")[1] for _ in range(40)]
+    until(lambda: len(alone.book()) >= 12, "some have begun")
+    victim = next(i for i in alone.instances() if i["tasks"])
+    os.kill(victim["pid"], signal.SIGKILL)
+    answers = [alone.item(request) for request in requests]
+    found = [json.loads(answer[0]) for answer in answers if answer is not None]
+    assert len(found) == 40
+    assert max(each["most"] for each in found) <= 2, "an app was asked more at once than it has slots"
+    assert len({each["pid"] for each in found}) >= 4, "an instance had nothing to do"
+    assert all(alone.item(request, seconds=0.0) is None for request in requests[:5])
+
+
+def test_an_app_that_never_comes_up_says_why_and_may_be_mended(alone: Pictures) -> None:
+    alone.deploy(command="sh -c 'echo there is no model; exit 3'")
+    index, request = alone.put("echo", b"patient")
+    seen: list[str] = []
+
+    def told() -> bool:
+        decisions = alone.http.get("/api/v1/decisions", params={"service": alone.name}).json()["decisions"]
+        seen[:] = [str(decision) for decision in decisions]
+        return any("did not come up" in text and "there is no model" in text for text in seen)
+
+    until(told, f"the journal says why: {seen}")
+    assert alone.state(index) == "waiting"
+    alone.deploy()
+    assert alone.item(request) is not None
+
+
+def test_a_query_on_a_service_without_an_app_is_answered_and_never_run(
+    alone: Pictures, tmp_path: Path
+) -> None:
+    alone.deploy(app=False)
+    trap = tmp_path / "was run"
+    index, request = alone.put("", f"touch '{trap}'".encode())
+    found = alone.item(request)
+    assert found is not None
+    assert found[1]["lastCode"] == "501"
+    assert alone.state(index) == "failed"
+    assert not trap.exists()
