@@ -30,7 +30,11 @@ class Exit:
 
 
 class Launcher(Protocol):
-    """The contract. `name` is what `Instance.launcher` says."""
+    """The contract. `name` is what `Instance.launcher` says.
+
+    Instances that this launcher cannot reach (another host's, or one that somebody started by hand) are in the pool
+    all the same: `stop` and `kill` leave them alone, and only their lease says when they are gone.
+    """
 
     name: str
 
@@ -44,7 +48,10 @@ class Launcher(Protocol):
         """End an instance and everything it runs, now, and see that nothing is left. Safe to repeat."""
 
     def adopt(self, instance: Instance) -> bool:
-        """Take over an instance that an earlier supervisor started; False when it is not there any more."""
+        """Watch an instance that an earlier supervisor started, if it can be reached; False when it surely is gone."""
+
+    def holds(self, instance: str) -> bool:
+        """Whether this very launcher started or adopted the instance, and has not told its end yet."""
 
     def exits(self) -> list[Exit]:
         """Instances that ended since the last call."""

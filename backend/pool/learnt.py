@@ -48,12 +48,13 @@ class Learnt:
             return expected - elapsed
         return self.estimator.remaining(_kind(task), elapsed)
 
-    def finished(self, task: Brief, now: float) -> None:
-        """Take note of a task that ended after it had run."""
+    def ended(self, task: Brief, now: float, *, whole: bool) -> None:
+        """Take note of a task whose run ended. What was not a `whole` run costs its user, but says little of others."""
         if task.started_at is None:
             return
         seconds = max(0.0, now - task.started_at)
-        self.estimator.finished(_kind(task), seconds)
+        if whole:
+            self.estimator.finished(_kind(task), seconds)
         self.usage = self.usage.charge(task.user, seconds, now)
         if task.progress is not None and task.progress.seconds_per_step:
             self.step_times.add(task.progress.seconds_per_step)

@@ -29,11 +29,22 @@ _GUARD_KILLS = 2.0
 
 
 class LocalLauncher:
-    """Starts instances here. Their ends are noticed by the end of a pipe that each holds, at once."""
+    """Starts instances here. Their ends are noticed by the end of a pipe that each holds, at once.
 
-    name = "local"
+    `on_exit` is called then, from another thread. With `bound`, instances leave when this process is gone, as those
+    do that were started by hand; without, they go on and another supervisor adopts them.
+    """
 
-    def __init__(self, settings: Settings, templates: Templates, on_exit: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        templates: Templates,
+        on_exit: Callable[[], None],
+        *,
+        name: str = "local",
+        bound: bool = False,
+    ) -> None:
+        self.name = name
         self._settings = settings
         self._templates = templates
         self._on_exit = on_exit
@@ -43,6 +54,7 @@ class LocalLauncher:
         self._ended: list[Exit] = []
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
+        self._owner = os.pipe() if bound else None
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         self._closing = False
         self._watcher = threading.Thread(target=self._watch, name="instance-watch", daemon=True)
@@ -73,7 +85,7 @@ class LocalLauncher:
                     "LORAPOOL_DEVICE": order.device,
                 },
                 cwd=self._settings.data_dir,
-                descriptors={"life": life_write, "stdout": output, "stderr": output},
+                descriptors={"life": life_write, "stdout": output, "stderr": output, **self._owned()},
                 deadline=_FORK_DEADLINE,
             )
         except BaseException:
@@ -87,6 +99,9 @@ class LocalLauncher:
             self._selector.register(life_read, selectors.EVENT_READ, order.instance)
         os.write(self._wake_write, b".")
 
+    def _owned(self) -> dict[str, int]:
+        return {} if self._owner is None else {"owner": self._owner[0]}
+
     def stop(self, instance: Instance) -> None:
         """SIGTERM: the instance saves and hands back what it runs, then ends."""
         place = self._place(instance)
@@ -95,12 +110,14 @@ class LocalLauncher:
 
     def kill(self, instance: Instance) -> None:
         """SIGKILL to the instance; then see that its run's whole group is gone."""
+        if not self._reaches(instance):
+            return
         place = self._place(instance)
         if place is not None and alive(place):
             os.kill(place.pid, signal.SIGKILL)
             wait_until(lambda: not alive(place), _KILL_DEADLINE)
         group = instance.run_group
-        if group and self._is_here(instance) and _led_by(group, instance.run_started_at):
+        if group and _led_by(group, instance.run_started_at):
             # The guard kills the group when its instance is gone; should the guard itself be stopped, do it here.
             if not wait_until(lambda: not group_members(group), _GUARD_KILLS):
                 signal_group(group, signal.SIGKILL)
@@ -109,13 +126,23 @@ class LocalLauncher:
             self._adopted.discard(instance.id)
 
     def adopt(self, instance: Instance) -> bool:
-        """Watch an instance that another supervisor started here."""
-        if instance.place is None or not self._is_here(instance) or not alive(instance.place):
-            return False
+        """Watch an instance that another supervisor started here; False when its process is gone."""
+        if instance.place is None or not self._reaches(instance):
+            return True
         with self._lock:
+            if instance.id in self._places:
+                return True
+            if not alive(instance.place):
+                return False
             self._places[instance.id] = instance.place
             self._adopted.add(instance.id)
+        log.info("instance %s of %s goes on", instance.id, instance.service)
         return True
+
+    def holds(self, instance: str) -> bool:
+        """Whether this launcher started or adopted the instance, and has not told its end."""
+        with self._lock:
+            return instance in self._places
 
     def exits(self) -> list[Exit]:
         """Instances that ended since the last call."""
@@ -143,15 +170,18 @@ class LocalLauncher:
         os.write(self._wake_write, b".")
         self._watcher.join(2.0)
         self._templates.close()
+        for descriptor in (self._wake_read, self._wake_write, *(self._owner or ())):
+            os.close(descriptor)
+        self._selector.close()
 
     def _place(self, instance: Instance) -> Place | None:
+        if not self._reaches(instance):
+            return None
         with self._lock:
-            known = self._places.get(instance.id)
-        place = known or instance.place
-        return place if place is not None and place.host == socket.gethostname() else None
+            return self._places.get(instance.id) or instance.place
 
-    def _is_here(self, instance: Instance) -> bool:
-        return instance.place is not None and instance.place.host == socket.gethostname()
+    def _reaches(self, instance: Instance) -> bool:
+        return instance.launcher == self.name and instance.host == socket.gethostname()
 
     def _watch(self) -> None:
         while not self._closing:

@@ -38,6 +38,7 @@ BEGIN_DEADLINE = 15.0
 """Seconds within which an instance must begin a task that it was given."""
 
 SAVE_EVERY = 5.0
+_NOT_NEEDED = "not needed any more"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds without a new start after one that failed; doubled with each failure in a row."""
 
@@ -87,9 +88,9 @@ class Pool:
             raw = {"min": min(1, self.description.instance), "max": count}
         return parse_autoscaler(raw)
 
-    def step(self, taken_devices: list[str]) -> None:
-        """One pass: see, learn, decide, act."""
-        seen = self._see()
+    def step(self, taken_devices: list[str], changed: set[str] | None = None) -> None:
+        """One pass: see, learn, decide, act. `changed` names the tasks to be read again; None: all."""
+        seen = self._see(changed)
         self._learn(seen)
         self._take_back(seen)
         if self.description.type.runs_tasks:
@@ -111,9 +112,10 @@ class Pool:
         self.store.run(pools.save(self.name, self.learnt.to_json()))
         self._saved_at = time.monotonic()
 
-    def _see(self) -> Seen:
+    def _see(self, changed: set[str] | None) -> Seen:
         waiting = self.store.run(tasks.waiting(self.name))
-        self._known = {task: self._known[task] for task in waiting if task in self._known}
+        stale = self._known.keys() if changed is None else changed
+        self._known = {t: self._known[t] for t in waiting if t in self._known and t not in stale}
         new = [task for task in waiting if task not in self._known]
         for brief in self.store.run_all([tasks.brief(task) for task in new]):
             if brief is not None:
@@ -128,11 +130,15 @@ class Pool:
 
     def _learn(self, seen: Seen) -> None:
         now = time.time()
-        for task, brief in self._running.items():
-            if task not in seen.active:
-                self.learnt.finished(brief, now)
+        ended = [brief for task, brief in self._running.items() if task not in seen.active]
+        for before, after in zip(
+            ended, self.store.run_all([tasks.brief(brief.id) for brief in ended]), strict=True
+        ):
+            succeeded = after is not None and after.state is TaskState.SUCCEEDED
+            self.learnt.ended(before, now, whole=succeeded)
         self._running = {task: b for task, b in seen.active.items() if b.state is TaskState.RUNNING}
         present = {instance.id: instance for instance in seen.instances}
+        self.idle_hands = Counter({name: n for name, n in self.idle_hands.items() if name in present})
         for name, ordered in list(self._started.items()):
             instance = present.get(name)
             if instance is None:
@@ -233,12 +239,18 @@ class Pool:
             if device is None or not self._order(device):
                 break
             taken.append(device)
+        for name in (*decision.cancel, *decision.stop, *decision.drain):
+            self.store.run(instances.enter(name, InstanceState.DRAINING, reason=_NOT_NEEDED))
         for name in decision.cancel:
             self._started.pop(name, None)
-            self.store.run(instances.gone(name, "not needed any more", counted=False, max_delivery=0))
-            self.launcher.kill(by_id[name])
-        for name in (*decision.stop, *decision.drain):
-            self.store.run(instances.enter(name, InstanceState.DRAINING, reason="not needed any more"))
+            # It may have come up, and even been given a task, since it was looked at. Draining it gets no other.
+            if not self._holds_a_task(name):
+                self.store.run(instances.gone(name, _NOT_NEEDED, counted=False, max_delivery=0))
+                self.launcher.kill(by_id[name])
+
+    def _holds_a_task(self, name: str) -> bool:
+        instance = instances.assemble(name, self.store.run_all(instances.details(name)))
+        return instance is not None and bool(instance.tasks)
 
     def _order(self, device: str) -> bool:
         name = uuid.uuid4().hex[:12]
@@ -296,9 +308,7 @@ def _same_plans(a: dict[str, tasks.Plan], b: dict[str, tasks.Plan]) -> bool:
 
 def read_instances(store: Store) -> list[Instance]:
     """Every instance that is not gone."""
-    found = []
-    for name in store.run(instances.ids()):
-        instance = instances.assemble(name, store.run_all(instances.details(name)))
-        if instance is not None:
-            found.append(instance)
-    return found
+    names = store.run(instances.ids())
+    answers = store.run_all([call for name in names for call in instances.details(name)])
+    found = (instances.assemble(name, answers[3 * n : 3 * n + 3]) for n, name in enumerate(names))
+    return [instance for instance in found if instance is not None]

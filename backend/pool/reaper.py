@@ -35,27 +35,22 @@ class Reaper:
         """Give every instance the time to renew its lease."""
         self._judge_from = time.monotonic() + self._grace
 
-    def adopt(self, found: list[Instance]) -> None:
-        """At the start: take over what runs, and see at once what does not."""
-        for instance in found:
-            if instance.launcher != self._launcher.name or instance.place is None:
-                continue
-            if self._launcher.adopt(instance):
-                log.info("instance %s of %s goes on", instance.id, instance.service)
-            else:
-                self.bury(instance, "it was not there any more when the supervisor started", 0)
+    def reap(
+        self, found: list[Instance], limits: Mapping[str, int], idle_hands: Set[str] = frozenset()
+    ) -> None:
+        """Bury what is lost, and what begins none of its tasks. `limits` is the most deliveries of each service.
 
-    def reap(self, found: list[Instance], limits: Mapping[str, int], idle_hands: Set[str]) -> None:
-        """Bury what is lost, and what begins none of its tasks. `limits` is the most deliveries of each service."""
+        Those that an earlier supervisor started are watched from here on.
+        """
         ended = {exit.instance: exit.reason for exit in self._launcher.exits()}
         for instance in found:
             reason = ended.get(instance.id) or self._fault(instance)
             if instance.id in idle_hands:
                 reason = "it does not begin the tasks that it is given"
             if reason:
-                self.bury(instance, reason, limits.get(instance.service, 0))
+                self._bury(instance, reason, limits.get(instance.service, 0))
 
-    def bury(self, instance: Instance, reason: str, limit: int) -> None:
+    def _bury(self, instance: Instance, reason: str, limit: int) -> None:
         """End what may be left of an instance, and give back what it held."""
         self._launcher.kill(instance)
         back = self._store.run(
@@ -67,6 +62,8 @@ class Reaper:
         if instance.state is InstanceState.STARTING:
             late = time.time() - instance.created_at > self._start_deadline
             return f"it did not come up within {self._start_deadline:.0f} s" if late else ""
+        if not self._launcher.adopt(instance):
+            return "its process is gone"
         if instance.lease_left <= 0 and time.monotonic() > self._judge_from:
             return "its lease is over: it stopped giving signs of life"
         return ""

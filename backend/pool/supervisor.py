@@ -13,9 +13,10 @@ import socket
 import threading
 import time
 
-from backend.errors import InvalidArgument, LorapoolError, StoreUnavailable
-from backend.instance import Instance, Place
-from backend.paths import STORE
+from backend.errors import InvalidArgument, NotFound, StoreUnavailable
+from backend.instance import Instance, InstanceState, Place
+from backend.paths import LOGS, STORE
+from backend.pool.events import Events
 from backend.pool.learnt import Learnt
 from backend.pool.local import LocalLauncher
 from backend.pool.pool import Pool, read_instances
@@ -23,10 +24,9 @@ from backend.pool.reaper import Reaper
 from backend.pool.templates import Templates
 from backend.processes import alive, here
 from backend.settings import Settings
-from backend.store import instances, pools, services
-from backend.store.connection import UNAVAILABLE, Store
+from backend.store import instances, pools, services, tasks
+from backend.store.connection import Store
 from backend.store.embedded import runtime_dir
-from backend.store.keys import key
 
 log = logging.getLogger("lorapool.supervisor")
 
@@ -36,6 +36,9 @@ IDLE_HANDS = 2
 """So many tasks in a row that it was given and did not begin, and an instance is replaced."""
 
 _PAUSE = 0.2
+_SHORTEST_WAIT = 0.02
+_FORGET_EVERY, _FORGET_AT_ONCE = 60.0, 200
+_DAY = 86_400.0
 
 
 class Supervisor:
@@ -46,7 +49,9 @@ class Supervisor:
         self.store = Store(settings.redis_url)
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        templates = Templates(runtime_dir((settings.data_dir / STORE).resolve()), settings.data_dir / "logs")
+        self._hurry = threading.Event()
+        self._events = Events(self.store, self._wake)
+        templates = Templates(runtime_dir((settings.data_dir / STORE).resolve()), settings.data_dir / LOGS)
         self._launcher = LocalLauncher(settings, templates, on_exit=self._wake.set)
         self._reaper = Reaper(
             self.store,
@@ -55,18 +60,21 @@ class Supervisor:
             grace=settings.lease_seconds * 1.2,
         )
         self._pools: dict[str, Pool] = {}
+        self._faults: dict[str, str] = {}
         self._me = json.dumps([here().host, here().pid, here().started_at])
         self._leading = False
+        self._forget_at = 0.0
 
     def stop(self) -> None:
-        """End the loop; instances are asked to save, hand back and end."""
+        """End the loop; instances are asked to save, hand back and end. Said again: they are not waited for."""
+        if self._stopping.is_set():
+            self._hurry.set()
         self._stopping.set()
         self._wake.set()
 
     def run(self) -> None:
         """Lead when it is our turn, until told to stop."""
-        self._launcher.tend()
-        threading.Thread(target=self._listen, name="events", daemon=True).start()
+        self._events.start()
         away = False
         while not self._stopping.is_set():
             try:
@@ -85,7 +93,9 @@ class Supervisor:
             self._wake.wait(self._patience())
             self._wake.clear()
         self._end_instances()
+        self._events.close()
         self._launcher.close()
+        self.store.close()
 
     def _lead(self) -> bool:
         """Whether this one leads. A leader of this host that is dead is not waited for."""
@@ -97,30 +107,58 @@ class Supervisor:
                 leading = self.store.run(instances.lead(self._me, LEAD_SECONDS))
         if leading and not self._leading:
             log.info("this supervisor leads")
-            self._reaper.adopt(read_instances(self.store))
         self._leading = leading
         return leading
 
     def _pass(self) -> None:
         self._deploy()
         found = read_instances(self.store)
-        limits = {name: pool.description.queue.max_delivery for name, pool in self._pools.items()}
         idle_hands = {
             name for pool in self._pools.values() for name, n in pool.idle_hands.items() if n >= IDLE_HANDS
         }
-        self._reaper.reap(found, limits, idle_hands)
-        taken = [instance.device for instance in found]
+        self._reaper.reap(found, self._limits(), idle_hands)
+        taken = [instance.device for instance in found if instance.host == socket.gethostname()]
+        changed = self._events.changed()
         for pool in self._pools.values():
-            try:
-                pool.step(taken)
-            except InvalidArgument as error:
-                log.error("service %s: %s", pool.name, error)
+            self._step(pool, taken, changed)
         self._end_orphans(found)
+        self._forget_old_tasks()
+
+    def _step(self, pool: Pool, taken: list[str], changed: set[str] | None) -> None:
+        """One service's pass. What is wrong with one service must not keep the others waiting."""
+        try:
+            pool.step(taken, changed)
+        except StoreUnavailable:
+            raise
+        except InvalidArgument as error:
+            self._fault(pool.name, str(error))
+        except Exception as error:
+            if self._fault(pool.name, repr(error)):
+                log.exception("service %s", pool.name)
+        else:
+            self._faults.pop(pool.name, None)
+
+    def _fault(self, service: str, what: str) -> bool:
+        """Say what is wrong with a service, once; whether it is new."""
+        if self._faults.get(service) == what:
+            return False
+        self._faults[service] = what
+        log.error("service %s is not served at present: %s", service, what)
+        return True
+
+    def _limits(self) -> dict[str, int]:
+        return {name: pool.description.queue.max_delivery for name, pool in self._pools.items()}
 
     def _deploy(self) -> None:
         names = self.store.run(services.names())
         for name in names:
-            deployed = self.store.run(services.get(name))
+            try:
+                deployed = self.store.run(services.get(name))
+            except NotFound:
+                continue  # it is being removed at this moment
+            except InvalidArgument as error:
+                self._fault(name, str(error))
+                continue
             pool = self._pools.get(name)
             if pool is None:
                 learnt = Learnt(self.store.run(pools.load(name)))
@@ -131,49 +169,51 @@ class Supervisor:
             del self._pools[name]
 
     def _end_orphans(self, found: list[Instance]) -> None:
-        """Instances of a service that was deleted leave."""
+        """Instances of a service that was removed leave; its tasks are being stopped."""
         for instance in found:
-            if instance.service not in self._pools:
-                self._launcher.stop(instance)
+            if instance.service not in self._pools and instance.state is not InstanceState.DRAINING:
+                reason = "its service was removed"
+                self.store.run(instances.enter(instance.id, InstanceState.DRAINING, reason=reason))
+
+    def _forget_old_tasks(self) -> None:
+        if not self.settings.keep_days or time.monotonic() < self._forget_at:
+            return
+        count = self.store.run(tasks.expire(self.settings.keep_days * _DAY, _FORGET_AT_ONCE))
+        if count:
+            log.info("forgot %d tasks that ended more than %g days ago", count, self.settings.keep_days)
+        self._forget_at = time.monotonic() + (0.0 if count == _FORGET_AT_ONCE else _FORGET_EVERY)
 
     def _patience(self) -> float:
         times = [pool.wake_at for pool in self._pools.values() if pool.wake_at is not None]
-        return max(0.0, min([TICK, *(at - time.time() for at in times)]))
-
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with self.store.listen(key("events")) as messages:
-                    while not self._stopping.is_set():
-                        message = messages.get_message(timeout=TICK)
-                        if message and json.loads(message["data"]).get("kind") != "output":
-                            self._wake.set()
-            except (*UNAVAILABLE, LorapoolError):
-                time.sleep(_PAUSE)
+        return max(_SHORTEST_WAIT, min([TICK, *(at - time.time() for at in times)]))
 
     def _end_instances(self) -> None:
-        """Ask every instance here to leave; what has not left when the grace is over is killed."""
+        """Ask the instances of this supervisor to leave; what has not left when the grace is over is killed."""
+        deadline = time.monotonic() + self.settings.save_grace
+        asked: set[str] = set()
         try:
-            found = [i for i in read_instances(self.store) if i.launcher == self._launcher.name]
-            for instance in found:
-                self._launcher.stop(instance)
-            deadline = time.monotonic() + self.settings.save_grace
-            while (left := self._still(found)) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            for instance in left:
-                self._launcher.kill(instance)
-                self.store.run(
-                    instances.gone(instance.id, "it did not leave in time", counted=False, max_delivery=0)
-                )
-            for pool in self._pools.values():
-                pool.save()
+            while left := [i for i in read_instances(self.store) if self._launcher.holds(i.id)]:
+                for instance in left:
+                    if instance.id not in asked:
+                        self._launcher.stop(instance)
+                        asked.add(instance.id)
+                self._reaper.reap(left, self._limits())
+                if self._hurry.is_set() or time.monotonic() > deadline:
+                    self._kill(left)
+                    break
+                self._hurry.wait(_PAUSE / 4)
+            if self._leading:
+                for pool in self._pools.values():
+                    pool.save()
             self.store.run(instances.resign(self._me))
         except StoreUnavailable as error:
             log.warning("stopped without the store: %s", error)
 
-    def _still(self, found: list[Instance]) -> list[Instance]:
-        present = set(self.store.run(instances.ids()))
-        return [instance for instance in found if instance.id in present]
+    def _kill(self, left: list[Instance]) -> None:
+        for instance in left:
+            self._launcher.kill(instance)
+            reason = "it had to leave at once"
+            self.store.run(instances.gone(instance.id, reason, counted=False, max_delivery=0))
 
 
 def _is_dead(leader: str) -> bool:

@@ -1,0 +1,147 @@
+"""`lorapool worker`: an instance that somebody starts by hand, on this machine or on another one.
+
+It needs the store and the data folder of a deployment, and brings templates of its own. The supervisor gives it tasks
+and may drain it like any other; starting and ending it is up to whoever ran the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from backend import paths
+from backend.errors import Conflict, StoreUnavailable
+from backend.instance import Instance, InstanceState
+from backend.pool import devices
+from backend.pool.launcher import Order
+from backend.pool.local import LocalLauncher
+from backend.pool.pool import read_instances
+from backend.pool.templates import Templates
+from backend.settings import Settings
+from backend.store import instances, services
+from backend.store.connection import Store
+from backend.worker.agent import DRAINED, TOLD_TO_LEAVE
+
+log = logging.getLogger("lorapool.worker")
+
+LAUNCHER = "manual"
+_TICK = 1.0
+
+
+class Worker:
+    """One instance and what it needs. `run` blocks until the instance has ended."""
+
+    def __init__(self, settings: Settings, service: str, device: str = "") -> None:
+        self._settings = settings
+        self._service = service
+        self._device = device
+        self._store = Store(settings.redis_url)
+        self._wake = threading.Event()
+        self._stops = 0
+
+    def stop(self) -> None:
+        """Have the instance save, hand back and end; said again, it is killed."""
+        self._stops += 1
+        self._wake.set()
+
+    def run(self) -> int:
+        """Start the instance and stay until it has ended: drained, told to leave, or lost; the exit code.
+
+        Raises:
+            NotFound: there is no such service.
+            Conflict: the service runs no tasks, or there is no free device.
+        """
+        instance = self._register()
+        folder = Path(tempfile.mkdtemp(prefix="lorapool-worker-"))  # short: for sockets
+        templates = Templates(folder, self._settings.data_dir / paths.LOGS)
+        launcher = LocalLauncher(self._settings, templates, on_exit=self._wake.set, name=LAUNCHER, bound=True)
+        try:
+            launcher.tend()
+            launcher.start(Order(instance.id, self._service, instance.device))
+            log.info("instance %s of %s on %s", instance.id, self._service, instance.device)
+            return self._attend(launcher, instance)
+        finally:
+            launcher.kill(instance)
+            with contextlib.suppress(StoreUnavailable):  # then its lease says so
+                self._store.run(
+                    instances.gone(instance.id, "its worker ended", counted=False, max_delivery=0)
+                )
+            launcher.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            self._store.close()
+
+    def _register(self) -> Instance:
+        description = self._store.run(services.get(self._service)).description
+        if not description.type.runs_tasks:
+            raise Conflict(f"{self._service} is a {description.type} service: it has no tasks to be run")
+        name, host, now = uuid.uuid4().hex[:12], socket.gethostname(), time.time()
+        device = self._device or self._free_device(host)
+        self._store.run_all(
+            instances.create(
+                name,
+                self._service,
+                slots=description.rpc.worker_threads,
+                launcher=LAUNCHER,
+                host=host,
+                device=device,
+                created_at=now,
+            )
+        )
+        return self._read(name)
+
+    def _free_device(self, host: str) -> str:
+        taken = {instance.device for instance in read_instances(self._store) if instance.host == host}
+        cards = devices.gpus()
+        free = [card for card in cards if card not in taken]
+        if cards and not free:
+            raise Conflict(
+                "every GPU here has an instance already; name a device to share one: --device cuda:0"
+            )
+        return free[0] if free else "cpu"
+
+    def _attend(self, launcher: LocalLauncher, instance: Instance) -> int:
+        obeyed = 0
+        while True:
+            launcher.tend()
+            if launcher.exits():
+                return self._exit_code(instance)
+            if self._stops > obeyed:
+                obeyed = self._stops
+                if obeyed > 1:
+                    return 1
+                launcher.stop(instance)
+            self._wake.wait(_TICK)
+            self._wake.clear()
+
+    def _exit_code(self, instance: Instance) -> int:
+        """0 when the instance said itself that it ends."""
+        try:
+            newest = self._read(instance.id)
+        except StoreUnavailable as error:
+            log.error("instance %s ended: %s", instance.id, error)
+            return 1
+        well = newest.state is InstanceState.GONE and newest.reason in (DRAINED, TOLD_TO_LEAVE)
+        log.info("instance %s ended: %s", instance.id, newest.reason if well else "its log says why")
+        return 0 if well else 1
+
+    def _read(self, name: str) -> Instance:
+        found = instances.assemble(name, self._store.run_all(instances.details(name)))
+        assert found is not None
+        return found
+
+
+def serve(settings: Settings, service: str, device: str = "") -> int:
+    """Run a worker until its instance has ended, or SIGTERM or Ctrl-C; the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    worker = Worker(settings, service, device)
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, lambda *_: worker.stop())
+    return worker.run()
