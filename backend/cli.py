@@ -126,6 +126,31 @@ def supervisor() -> None:
 
 
 @app.command()
+def worker(
+    service: ServiceName = "kohya_job",
+    device: Annotated[str, typer.Option(help="cuda:0, cuda:1, …, or cpu; by default a free one.")] = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Run one instance by hand, here or on another machine with REDIS_URL and the same data folder.
+
+    Ctrl-C hands back what it runs and ends it.
+    """
+    from backend.pool.by_hand import serve
+    from backend.settings import read
+    from backend.store.embedded import EmbeddedStore
+
+    settings = read(data_dir=data_dir)
+    if not settings.redis_url:
+        store = EmbeddedStore(settings.data_dir)
+        if not store.socket.exists():
+            raise InvalidInput(
+                f"no lorapool runs on {settings.data_dir}: start it with `lorapool up`, or name its store in REDIS_URL"
+            )
+        settings = settings.model_copy(update={"redis_url": store.url})
+    raise typer.Exit(serve(settings, service, device))
+
+
+@app.command()
 def gui(
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     token: Token = "",
@@ -278,7 +303,7 @@ def service_create(
     from backend.service import parse
 
     try:
-        parsed = parse(description.read_text(encoding="utf-8"))
+        parsed = parse(description.read_bytes())
     except OSError as error:
         raise InvalidInput(f"cannot read {description}: {error.strerror}; nothing was deployed") from None
     for warning in parsed.warnings:
@@ -350,15 +375,15 @@ def _stored_token(data_dir: Path) -> str:
 
 
 def _settings(data_dir: Path, host: str, port: int) -> Any:
-    from backend.settings import Settings
+    from backend.settings import read
 
-    return Settings(data_dir=data_dir, host=host, port=port)
+    return read(data_dir=data_dir, host=host, port=port)
 
 
 def _environment_settings() -> Any:
-    from backend.settings import Settings
+    from backend.settings import read
 
-    return Settings().resolved()
+    return read()
 
 
 def _welcome(url: str, data_dir: Path, ui_port: int | None) -> None:

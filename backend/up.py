@@ -227,7 +227,7 @@ def say(text: str) -> None:
 
 def _read(path: Path) -> Description:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except OSError as error:
         raise LorapoolError(f"cannot read {path}: {error.strerror}. Nothing was started.") from None
     parsed = parse(text)
