@@ -40,6 +40,9 @@ from backend.worker.runs import Runs
 
 log = logging.getLogger("lorapool.instance")
 
+DRAINED, TOLD_TO_LEAVE = "drained", "told to leave"
+"""What an instance says of its end when that was wanted."""
+
 _RENEWALS_PER_LEASE = 5
 _PAUSE = 0.2
 _NOTICE = 0.1  # a signal may come between two looks of the main thread
@@ -68,7 +71,7 @@ class Agent:
         self._service = service
         self._plain_template = plain_template
         self._app: AppProcess | None = None
-        self._why_leave = "told to leave"
+        self._why_leave = TOLD_TO_LEAVE
         self._renewed = time.monotonic()
         self._runs = Runs(
             self.store,
@@ -199,7 +202,7 @@ class Agent:
         if self._leaving.is_set():
             self._leave(orders.state)
         elif orders.state is InstanceState.DRAINING and not orders.tasks and not self._runs.busy:
-            self._end("drained")
+            self._end(DRAINED)
 
     def _leave(self, state: InstanceState) -> None:
         if state is not InstanceState.DRAINING:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from backend.errors import LorapoolError
+from backend.errors import LorapoolError, NotFound
 from backend.service import Description
 from backend.settings import Settings
 from backend.store import services, tasks
 from backend.store.connection import Store
 from backend.store.instances import Orders
 from backend.store.tasks import Holder
-from backend.task import Task
+from backend.task import Task, TaskState
 from backend.worker.app_process import AppProcess
 from backend.worker.command_run import CommandRun, Surroundings
 from backend.worker.patience import patiently
@@ -93,7 +93,7 @@ class Runs:
             task = self._ask(lambda: self._store.run(tasks.get(task_id)))
             run = self._run_of(task)
         except LorapoolError as error:
-            self._give_back(holder, str(error))
+            self._give_back(holder, str(error), self._ask)
             return
         with self._lock:
             self._runs[task_id] = run
@@ -120,7 +120,8 @@ class Runs:
         # the store went away in the middle of its claim.
         for task, attempt in orders.running.items():
             if task not in at_work:
-                self._give_back(Holder(task, attempt, self._instance), "its instance lost sight of it")
+                # Without patience: this is the thread that renews the lease, and it comes back to it.
+                self._give_back(Holder(task, attempt, self._instance), "its instance lost sight of it", _once)
 
     def hand_back(self) -> None:
         """Have every run, and any to come, save what it can and go back to the queue."""
@@ -166,18 +167,24 @@ class Runs:
     def _description(self) -> Description:
         return self._ask(lambda: self._store.run(services.get(self._service))).description
 
-    def _give_back(self, holder: Holder, reason: str) -> None:
+    def _give_back(
+        self, holder: Holder, reason: str, ask: Callable[[Callable[[], TaskState]], TaskState]
+    ) -> None:
         log.warning("task %s goes back: %s", holder.task, reason)
         with contextlib.suppress(LorapoolError):
-            limit = self._limit()
-            call = tasks.give_back(holder, reason, counted=True, max_delivery=limit)
-            self._ask(lambda: self._store.run(call))
+            call = tasks.give_back(holder, reason, counted=True, max_delivery=self._limit())
+            ask(lambda: self._store.run(call))
 
     def _limit(self) -> int:
+        """The most deliveries; 0 (no limit) where the service is no more: the task is cancelled then."""
         try:
-            return self._description().queue.max_delivery
-        except LorapoolError:
+            return self._store.run(services.get(self._service)).description.queue.max_delivery
+        except NotFound:
             return 0
 
     def _ask(self, ask: Callable[[], T]) -> T:
         return patiently(ask, self._lost)
+
+
+def _once(ask: Callable[[], T]) -> T:
+    return ask()
