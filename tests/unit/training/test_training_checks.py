@@ -148,7 +148,7 @@ def test_other_files_that_are_named(parsed: Parsed, tmp_path: Path) -> None:
 
 
 def test_a_resolution_that_the_vae_cannot_halve(parsed: Parsed) -> None:
-    refused(parsed("--resolution", "60"), "resolution", "not divisible by 8")
+    refused(parsed("--resolution", "62"), "resolution", "not divisible by 4")
 
 
 def test_a_picture_too_narrow_for_a_bucket_step(parsed: Parsed, pictures: Path) -> None:
