@@ -31,12 +31,6 @@ class CaptionRules:
     warmup_min: int = 1
     warmup_step: float = 0.0
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether a caption comes out the same every time."""
-        chance = self.shuffle or self.wildcard or self.dropout_rate or self.tag_dropout_rate
-        return not (chance or self.dropout_every_n_epochs or self.warmup_step)
-
 
 def process(
     lines: tuple[str, ...], rules: CaptionRules, chance: Random, *, epoch: int, step: int, total: int

@@ -87,10 +87,9 @@ def build(
     ]
     paths = {(index, flip): disk.path(items[index], flip) for index, flip in keys} if disk else {}
     latents = {key: found for key, path in paths.items() if disk and (found := disk.read(path)) is not None}
-    missing = [key for key in keys if key not in latents]
     advance(len(latents), len(keys))
     with ThreadPoolExecutor(2) as pool:
-        for batch in _batches(missing, items, batch_size):
+        for batch in _batches([key for key in keys if key not in latents], items, batch_size):
             pixels = torch.stack(list(pool.map(lambda key: pixels_of(items[key[0]], flip=key[1]), batch)))
             # What is on disk must not depend on the run that happened to write it.
             chances = [

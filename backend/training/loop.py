@@ -116,9 +116,12 @@ class Loop:
     def _set_rates(self, step: int) -> dict[str, float]:
         m = self._m
         factor = m.schedule.factor(step - 1)
-        for group, base in zip(m.optimizer.param_groups, m.base_rates, strict=True):
-            group["lr"] = base * factor
-        return {name: base * factor for name, base in zip(m.rate_names, m.base_rates, strict=True)}
+        rates = {}
+        for name, group, base in zip(m.rate_names, m.optimizer.param_groups, m.base_rates, strict=True):
+            rates[name] = group["lr"] = base * factor
+            if "d" in group:
+                rates[f"d*lr/{name}"] = m.optimizer.param_groups[0]["d"] * group["lr"]
+        return rates
 
     def _step(self, step: int, micro_batches: list[MicroBatch]) -> float:
         """One optimizer step over all micro-batches; the mean loss."""

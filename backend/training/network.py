@@ -7,7 +7,7 @@ for dots, and keeps `lora_down.weight`, `lora_up.weight` and `alpha` of it; the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -103,15 +103,16 @@ class LoraNetwork:
             raise InvalidArgument(
                 field, f"holds another set of modules than this run trains, for example {odd}"
             )
+        for name, shape in self.shapes().items():
+            given = tensors.get(name)
+            if given is None or tuple(given.shape) != shape:
+                there = "missing" if given is None else _size(given.shape)
+                raise InvalidArgument(
+                    field, f"{name} is {there} there and {_size(shape)} here; use the same rank"
+                )
         for name, layer in self._layers.items():
-            for part, weight in (("lora_down", _down(layer).weight), ("lora_up", _up(layer).weight)):
-                given = tensors.get(f"{name}.{part}.weight")
-                if given is None or given.shape != weight.shape:
-                    raise InvalidArgument(
-                        field,
-                        f"{name}.{part} is {_size(given)} there and {_size(weight)} here; use the same rank",
-                    )
-                weight.copy_(given)
+            _down(layer).weight.copy_(tensors[f"{name}.lora_down.weight"])
+            _up(layer).weight.copy_(tensors[f"{name}.lora_up.weight"])
 
     @torch.no_grad()
     def limit_norms(self, limit: float) -> tuple[int, float]:
@@ -205,5 +206,5 @@ def _up(layer: nn.Module) -> nn.Linear | nn.Conv2d:
     return module
 
 
-def _size(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else "×".join(str(side) for side in tensor.shape)
+def _size(shape: Sequence[int]) -> str:
+    return "×".join(str(side) for side in shape) or "a number"

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backend.training import latent_cache, model, optimizers, position, state
-from backend.training.adapter import Dropouts
 from backend.training.arguments import TrainingArguments
 from backend.training.checkpoints import Checkpoints
 from backend.training.checks import Prepared
@@ -25,7 +24,8 @@ from backend.training.loop import Diffusion, Loop, Machinery, recent_losses, unw
 from backend.training.loss import loss_rules
 from backend.training.metadata import Metadata
 from backend.training.model import BaseModel, Denoiser
-from backend.training.network import LoraNetwork, NetworkShape, shape_of_file
+from backend.training.network import LoraNetwork, shape_of_file
+from backend.training.network_arguments import asked_shape, parameter_groups
 from backend.training.noise import alphas_cumprod, noise_rules
 from backend.training.plan import plan
 from backend.training.position import Position
@@ -99,17 +99,14 @@ class _Run:
     def _network(self, base: BaseModel) -> LoraNetwork:
         args = self.args
         weights: dict[str, Tensor] = load_file(args.network_weights) if args.network_weights else {}
-        shape = shape_of_file(weights) if args.dim_from_weights else _shape(args)
-        dropouts = Dropouts(
-            args.network_dropout or 0.0,
-            args.network_args.get("rank_dropout", 0.0),
-            args.network_args.get("module_dropout", 0.0),
-        )
+        shape = asked_shape(args)
+        if args.dim_from_weights:
+            shape = dataclasses.replace(shape_of_file(weights), dropouts=shape.dropouts)
         torch.manual_seed(derive(self.seed, "network"))
         network = LoraNetwork(
             base.unet if args.trains_unet else None,
             base.text_encoder if args.trains_text_encoder else None,
-            dataclasses.replace(shape, dropouts=dropouts),
+            shape,
         )
         if weights:
             network.load(weights, "network_weights")
@@ -146,7 +143,7 @@ class _Run:
         self, base: BaseModel, network: LoraNetwork, encoder: Encoder, cache: LatentCache | None
     ) -> Machinery:
         args = self.args
-        names, rates, groups = _groups(args, network)
+        names, rates, groups = parameter_groups(args, network)
         optimizer = optimizers.create(args.optimizer_type, args.optimizer_args, groups)
         denoiser = Denoiser(base.unet, base.text_encoder, args.clip_skip)
         prepared_denoiser, prepared_optimizer = self.accelerator.prepare(denoiser, optimizer)
@@ -284,45 +281,6 @@ def _usable_precision(asked: str, reporter: Reporter) -> str:
         )
         return "no"
     return asked
-
-
-def _groups(
-    args: TrainingArguments, network: LoraNetwork
-) -> tuple[list[str], list[float], list[dict[str, Any]]]:
-    """Names, learning rates and parameter groups, text encoder first as in sd-scripts; a rate of 0 trains nothing.
-
-    With LoRA+ (Hayou et al. 2024) the up weights are a group of their own, with a higher rate.
-    """
-    names, rates, groups = [], [], []
-    both = args.network_args.get("loraplus_lr_ratio", 1.0)
-    for name, part, own in (
-        ("textencoder", "text_encoder", args.text_encoder_lr),
-        ("unet", "unet", args.unet_lr),
-    ):
-        rate = args.learning_rate if own is None else own
-        ratio = args.network_args.get(f"loraplus_{part}_lr_ratio", both)
-        down, up = network.parameters(part)
-        halves = (
-            ((name, rate, [*down, *up]),)
-            if ratio == 1
-            else ((name, rate, down), (f"{name}_plus", rate * ratio, up))
-        )
-        for half, half_rate, parameters in halves:
-            if parameters and rate:
-                names.append(half)
-                rates.append(half_rate)
-                groups.append({"params": parameters, "lr": half_rate})
-    return names, rates, groups
-
-
-def _shape(args: TrainingArguments) -> NetworkShape:
-    conv_dim, conv_alpha = args.network_args.get("conv_dim"), args.network_args.get("conv_alpha", 1.0)
-    return NetworkShape(
-        args.network_dim,
-        args.network_alpha,
-        conv_dim=int(conv_dim) if conv_dim else None,
-        conv_alpha=conv_alpha,
-    )
 
 
 def _cache_folder(args: TrainingArguments) -> Path:

@@ -11,10 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from PIL import Image
 
-import backend.samples
 from backend.training.arguments import TrainingArguments, parse
-
-MODEL = Path(backend.samples.__file__).parent / "tiny-shapes"
+from tests.unit.training.shipped import MODEL
 
 
 @pytest.fixture

@@ -80,15 +80,3 @@ def test_token_warm_up_shows_more_tags_with_time(step: int, shown: int) -> None:
 def test_secondary_separators_hold_tags_together_until_the_end() -> None:
     rules = CaptionRules(shuffle=True, secondary_separator=";;;")
     assert {caption("a;;;b, c", rules, seed) for seed in range(20)} == {"a,b, c", "c, a,b"}
-
-
-@pytest.mark.parametrize(
-    ("rules", "fixed"),
-    [
-        (CaptionRules(prefix="x"), True),
-        (CaptionRules(shuffle=True), False),
-        (CaptionRules(dropout_rate=0.1), False),
-    ],
-)
-def test_fixed_rules_are_known_as_such(rules: CaptionRules, fixed: bool) -> None:
-    assert rules.is_fixed is fixed

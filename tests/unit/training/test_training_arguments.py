@@ -134,3 +134,57 @@ def test_paths_are_confined_to_the_data_folder(argv: list[str], tmp_path: Path) 
 def test_checking_arguments_needs_no_torch() -> None:
     code = "import sys, backend.training.arguments, backend.training.checks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_file_that_an_untouched_form_of_kohya_writes(argv: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        """
+        bucket_no_upscale = true
+        bucket_reso_steps = 64
+        cache_latents = true
+        caption_extension = ".txt"
+        clip_skip = 1
+        dynamo_backend = "no"
+        enable_bucket = true
+        epoch = 1
+        gradient_accumulation_steps = 1
+        huber_c = 0.1
+        huber_scale = 1
+        huber_schedule = "snr"
+        learning_rate = 0.0001
+        loss_type = "l2"
+        lr_scheduler = "cosine"
+        lr_scheduler_args = []
+        lr_scheduler_num_cycles = 1
+        lr_scheduler_power = 1
+        lr_warmup_steps = 0.1
+        max_bucket_reso = 2048
+        max_data_loader_n_workers = 0
+        max_grad_norm = 1
+        max_timestep = 1000
+        max_token_length = 75
+        max_train_steps = 1600
+        min_bucket_reso = 256
+        mixed_precision = "fp16"
+        network_alpha = 1
+        network_args = []
+        network_dim = 8
+        network_module = "networks.lora"
+        noise_offset_type = "Original"
+        optimizer_args = []
+        optimizer_type = "AdamW8bit"
+        prior_loss_weight = 1
+        sample_sampler = "euler_a"
+        save_every_n_epochs = 1
+        save_model_as = "safetensors"
+        save_precision = "fp16"
+        text_encoder_lr = [0.0001, 0.0001]
+        unet_lr = 0.0001
+        wandb_run_name = "last"
+        xformers = true
+        """
+    )
+    args = parse(["--config_file", str(file), *argv], data_dir=None)
+    assert (args.network_dim, args.text_encoder_lr, args.optimizer_type) == (8, 1e-4, "AdamW8bit")
+    assert args.notes == ("wandb_run_name has no effect here: it needs log_with wandb",)
