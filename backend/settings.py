@@ -86,8 +86,8 @@ def administrator_token(data_dir: Path) -> str:
     if not (path.exists() and path.read_text().strip()):
         paths.create(data_dir)
         # Complete at once: a process killed in the middle must not leave an empty token behind.
-        new = path.with_name(f"token.{os.getpid()}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        new = path.with_name(f"token.{secrets.token_hex(8)}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(24) + "\n")
         try:

@@ -4,6 +4,8 @@
        ▲            │           │
        └────────────┴───────────┘   its instance is gone, or handed it back
 
+Cancelling ends a waiting or assigned task at once, a running one through its instance.
+
 A final state never changes again. `waiting` ends by dispatch or cancellation; `assigned` has a deadline
 after which the task goes back; `running` lives as long as the lease of its instance.
 """
@@ -33,9 +35,7 @@ class TaskState(StrEnum):
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     TaskState.WAITING: frozenset({TaskState.ASSIGNED, TaskState.CANCELLED}),
-    TaskState.ASSIGNED: frozenset(
-        {TaskState.RUNNING, TaskState.WAITING, TaskState.CANCELLED, TaskState.DEAD}
-    ),
+    TaskState.ASSIGNED: frozenset({TaskState.RUNNING, TaskState.WAITING, TaskState.CANCELLED}),
     TaskState.RUNNING: frozenset(
         {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.DEAD, TaskState.WAITING}
     ),
@@ -44,15 +44,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     TaskState.CANCELLED: frozenset(),
     TaskState.DEAD: frozenset(),
 }
-"""Every legal transition; the store's scripts are given their rows from here."""
-
-FINAL = frozenset(state for state, after in TRANSITIONS.items() if not after)
-ACTIVE = frozenset({TaskState.ASSIGNED, TaskState.RUNNING})
-
-
-def sources(target: TaskState) -> tuple[TaskState, ...]:
-    """The states from which `target` may be entered."""
-    return tuple(state for state, after in TRANSITIONS.items() if target in after)
+"""Every legal transition. The store's scripts make these and no others, which their tests hold against this table."""
 
 
 Kind: TypeAlias = Literal["command", "query"]
