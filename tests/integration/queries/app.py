@@ -80,6 +80,12 @@ class Handler(BaseHTTPRequestHandler):
         note(path="let go")
         self.close_connection = True
 
+    def do_late(self):
+        """Not the first time."""
+        if self.delivery == 1:
+            return self.do_hang()
+        self.answer(200, str(self.delivery).encode())
+
     def do_progress(self):
         record = json.dumps({"step": 3, "total": 20}).encode()
         urllib.request.urlopen(self.headers["X-Lorapool-Progress-Url"], record).close()

@@ -135,6 +135,47 @@ def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> 
     assert all(alone.item(request, seconds=0.0) is None for request in requests[:5])
 
 
+def test_an_instance_that_is_not_needed_any_more_ends_its_queries_first(alone: Pictures) -> None:
+    alone.deploy(instances=2)
+    alone.ready(2)
+    requests = [alone.put("sleep/1.5")[1] for _ in range(2)]
+    until(lambda: len(alone.book()) == 2, "both instances are busy")
+    alone.deploy(instances=1)
+    until(lambda: "draining" in [i["state"] for i in alone.instances()], "one of them is to leave")
+    found = [alone.item(request) for request in requests]
+    assert len({json.loads(each[0])["pid"] for each in found if each is not None}) == 2
+    assert [entry["delivery"] for entry in alone.book()] == [1, 1]
+    until(lambda: len(alone.instances()) == 1, "it has left")
+
+
+def test_an_instance_that_has_to_leave_hands_its_query_back(alone: Pictures) -> None:
+    alone.deploy(queue={"max_delivery": 1})
+    index, request = alone.put("late")
+    until(lambda: bool(alone.book()), "the app was asked")
+    os.kill(alone.instances()[0]["pid"], signal.SIGTERM)
+    found = alone.item(request)
+    assert found is not None, alone.task(index)
+    assert found[0] == b"2", "a second delivery, though only one may fail"
+
+
+def test_a_full_output_queue_holds_answers_back_and_loses_none(alone: Pictures) -> None:
+    alone.deploy(queue={"sink": {"capacity": 1}})
+    first, second = alone.put("echo", b"1"), alone.put("echo", b"2")
+    until(lambda: len(alone.book()) == 2, "both were asked")
+    assert alone.state(second[0]) == "running"
+    for _, request in (first, second):
+        assert alone.item(request) is not None
+    until(lambda: alone.state(second[0]) == "succeeded", "the second has succeeded")
+
+
+def test_commands_run_beside_the_app(alone: Pictures) -> None:
+    alone.deploy()
+    url = f"/api/predict/{alone.name}"
+    index = int(alone.http.post(url, params={"taskType": "command"}, content=b"echo hello").text)
+    until(lambda: alone.state(index) == "succeeded", "the command has run")
+    assert alone.answer("echo", b"and a query")
+
+
 def test_an_app_that_never_comes_up_says_why_and_may_be_mended(alone: Pictures) -> None:
     alone.deploy(command="sh -c 'echo there is no model; exit 3'")
     index, request = alone.put("echo", b"patient")
