@@ -1,8 +1,9 @@
 """What every page shows of all tasks, read from the gateway once and not once per page.
 
 A board is silent while nobody looks. With the first page it reads the newest tasks and then follows the gateway's
-events, looks up what they name, and passes on only the tasks that have changed. When a task changes its state, the
-positions of others move too, so then everything that has not ended is looked up again.
+events, looks up what they name, and passes on only the tasks that have changed. Progress is no event: tasks that run
+are looked at once a second. When a task changes its state, the positions of others move too, so then everything that
+has not ended is looked up again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _SHORT_KEYS = (
     ),
 )
 _PAUSE = 0.4
+_PROGRESS = 1.0
 _RETRY = (0.3, 0.6, 1.2, 2.4)
 _MANY = 12
 
@@ -121,16 +123,24 @@ class Board:
         try:
             ended = False
             while not ended:
-                batch = [await changed.get()]
-                await asyncio.sleep(_PAUSE)
-                while not changed.empty():
-                    batch.append(changed.get_nowait())
+                batch = await self._batch(changed)
                 ended = None in batch
                 await self._look_up([change for change in batch if change is not None])
             await listening
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+    async def _batch(self, changed: asyncio.Queue[Message | None]) -> list[Message | None]:
+        """What has changed since the last look, and what runs."""
+        running = [id for id, task in self._tasks.items() if task["state"] in ("assigned", "running")]
+        batch: list[Message | None] = [{"kind": "task", "id": id} for id in running]
+        with contextlib.suppress(TimeoutError):
+            batch.append(await asyncio.wait_for(changed.get(), _PROGRESS if running else None))
+            await asyncio.sleep(_PAUSE)
+            while not changed.empty():
+                batch.append(changed.get_nowait())
+        return batch
 
     async def _listen(self, changed: asyncio.Queue[Message | None]) -> None:
         try:

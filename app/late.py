@@ -10,41 +10,37 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from fastapi import FastAPI
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Late:
-    """An application that `make` builds in a thread once `running` is entered; `waiting` is shown until then."""
+    """An application that `make` builds in a thread once `building` is entered; `waiting` is shown until then.
 
-    def __init__(self, make: Callable[[], FastAPI], waiting: str) -> None:
+    The application's own start-up is not run: Gradio's starts an event queue that looks a thousand times a second
+    whether there is work, and our form sends none.
+    """
+
+    def __init__(self, make: Callable[[], ASGIApp], waiting: str) -> None:
         self._make = make
         self._waiting = HTMLResponse(waiting, headers={"cache-control": "no-store"})
         self._app: ASGIApp | None = None
         self._failed = ""
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """While this is entered the application is built and served, its own start and end included."""
-        ending = asyncio.Event()
-        serving = asyncio.create_task(self._serve(ending))
+    async def building(self) -> AsyncIterator[None]:
+        """While this is entered the application is built and then served."""
+        building = asyncio.create_task(self._build())
         try:
             yield
         finally:
-            ending.set()
-            if self._app is None:
-                # A thread cannot be interrupted; nobody waits for a form at the end.
-                serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
+            # A thread cannot be interrupted; nobody waits for a form at the end.
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
 
-    async def _serve(self, ending: asyncio.Event) -> None:
+    async def _build(self) -> None:
         try:
-            made = await asyncio.to_thread(self._make)
-            async with made.router.lifespan_context(made):
-                self._app = made
-                await ending.wait()
+            self._app = await asyncio.to_thread(self._make)
         except Exception as error:
             self._failed = (
                 f"The form could not be made: {error}. Jobs and Service work; see the front end's log."

@@ -70,7 +70,7 @@ def serve(endpoint: str, token: str, host: str, port: int, data_dir: Path, root_
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with app.state.form.running():
+    async with app.state.form.building():
         yield
     await app.state.board.close()
     await app.state.gateway.close()

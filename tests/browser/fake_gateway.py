@@ -91,18 +91,18 @@ class FakeGateway:
 
     def update(self, id: str, **changes: Any) -> None:
         self.tasks[id].view.update(changes)
-        self._changed("task", id)
+        self._changed("task", id, told="state" in changes)
 
     def log(self, id: str, *lines: str) -> None:
         task = self.tasks[id]
         task.lines += lines
         task.view["log_lines"] = len(task.lines)
-        self._changed("task", id)
+        self._changed("task", id, told=False)
 
     def point(self, id: str, **values: Any) -> None:
         task = self.tasks[id]
         task.points.append({"n": len(task.points) + 1, **values})
-        self._changed("task", id)
+        self._changed("task", id, told=False)
 
     def file(self, id: str, path: str, data: bytes, **about: Any) -> None:
         target = self._job_dir / id / path
@@ -110,13 +110,15 @@ class FakeGateway:
         target.write_bytes(data)
         entry = {"path": path, "step": None, "epoch": None, "label": None, "kind": "other", **about}
         self.tasks[id].files.append({**entry, "size": len(data), "modified": time.time()})
-        self._changed("task", id)
+        self._changed("task", id, told=False)
 
     def pool_changed(self) -> None:
         self._changed("instance", "")
 
-    def _changed(self, kind: str, id: str) -> None:
-        self._changes.append({"kind": kind, "id": id, "service": "kohya_job"})
+    def _changed(self, kind: str, id: str, *, told: bool = True) -> None:
+        """Wake every stream; the stream of all changes tells of states, not of progress, lines and files."""
+        if told:
+            self._changes.append({"kind": kind, "id": id, "service": "kohya_job"})
         for waker in list(self._wakers):
             loop = getattr(waker, "loop", None)
             if loop is not None and not loop.is_closed():

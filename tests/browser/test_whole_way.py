@@ -1,0 +1,146 @@
+"""The main job as a person does it: form, queue, warm instance, live page, stop. Everything is real.
+
+With SCREENSHOTS=docs/images the pictures of the documentation are taken on the way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.stage import DESKTOP, field, log_lines
+from tests.support.box import Box, at_step, until
+
+SLOW = 120_000
+"""Milliseconds that a step of a real training on a busy machine may take."""
+
+Shoot = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    deployment = Box(tmp_path_factory.mktemp("whole") / "data", ui=True)
+    deployment.install_samples()
+    deployment.start()
+    try:
+        yield deployment
+    finally:
+        deployment.stop()
+    until(lambda: not deployment.processes(), f"no process is left: {deployment.processes()}", 10.0)
+
+
+@pytest.fixture
+def page(browser: Browser, box: Box) -> Iterator[Page]:
+    context = browser.new_context(
+        viewport=DESKTOP,  # type: ignore[arg-type]
+        base_url=f"http://127.0.0.1:{box.ui_port}",
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(SLOW)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def shoot(page: Page, tmp_path: Path) -> Shoot:
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(name: str) -> None:
+        page.screenshot(path=folder / f"{name}.png")
+
+    return take
+
+
+def start(page: Page, name: str, steps: int) -> str:
+    """Fill the form and start; the task's id."""
+    page.goto("/")
+    expect(page.locator("#lp-outlook")).to_contain_text("Pictures30", timeout=SLOW)
+    page.fill(field("output_name"), name)
+    page.fill(field("max_train_steps"), str(steps))
+    page.fill(field("sample_every_n_steps"), "20")
+    page.fill(field("save_every_n_steps"), "20")
+    page.keyboard.press("Tab")
+    expect(page.locator("#lp-outlook")).to_contain_text(f"Steps{steps}", timeout=SLOW)
+    page.click("#lp-start")
+    link = page.locator("#lp-after .queued a")
+    expect(link).to_be_visible(timeout=SLOW)
+    return (link.get_attribute("href") or "").partition("task=")[2]
+
+
+def steps_shown(page: Page) -> int:
+    text = page.locator(".numbers div", has_text="Step").first.locator("dd").inner_text()
+    return int(text.partition("/")[0].replace(" ", ""))
+
+
+def test_a_training_from_the_form_to_the_stop(page: Page, box: Box, shoot: Shoot) -> None:
+    # given a training that was filled in and started
+    task_id = start(page, "moonlight", 400)
+    shoot("train")
+    page.click("#lp-after .queued a")
+    # then its log appears line by line, the bar moves, the curve draws, pictures appear
+    expect(page.locator(".log .l", has_text="running training")).to_be_visible(timeout=SLOW)
+    expect(page.locator(".shot")).not_to_have_count(0, timeout=SLOW)
+    page.wait_for_function("Number(document.querySelector('.chart').dataset.points) > 2")
+    expect(page.locator(".chart canvas")).to_be_visible()
+    first = steps_shown(page)
+    with box.client() as client:
+        handle = client.task(task_id)
+        at_step(handle, 25)
+        page.wait_for_function("Number(document.querySelector('.chart').dataset.points) > 20")
+        assert steps_shown(page) > first
+        shoot("job-running")
+        # when the page is reloaded in the middle
+        before = len(handle.log(limit=5000).lines)
+        page.reload()
+        # then everything is there and goes on
+        expect(page.locator(".task h2")).to_have_text("moonlight")
+        page.wait_for_function("Number(document.querySelector('.chart').dataset.points) > 20")
+        expect(page.locator(".shot img").first).to_have_js_property("naturalWidth", 64)
+        until(lambda: handle.view().log_lines > before, "more lines")
+        newest = handle.log(after=before).lines[0][1]
+        expect(page.locator(".log .l", has_text=newest).first).to_be_attached(timeout=SLOW)
+        assert "running training" in "\n".join(log_lines(page)) or len(log_lines(page)) > 10
+        # when it is stopped
+        run = psutil.Process(box.pid("run"))
+        page.locator(".acts").get_by_role("button", name="Stop", exact=True).click()
+        page.locator("dialog").get_by_role("button", name="Stop", exact=True).click()
+        expect(page.locator(".task .lp-chip")).to_have_text("stopped", timeout=SLOW)
+        # then its process is gone and what it had saved is kept
+        assert not run.is_running() or run.status() == psutil.STATUS_ZOMBIE
+        kept = [file.path for file in handle.files() if file.kind == "checkpoint"]
+    assert kept and all((box.data_dir / "jobs" / task_id / path).exists() for path in kept)
+    expect(page.locator('.made tr[data-kind="checkpoint"]')).to_have_count(len(kept))
+
+
+def test_a_second_training_says_its_place_and_a_finished_one_gives_its_lora(
+    page: Page, box: Box, shoot: Shoot
+) -> None:
+    # given one training that runs and one behind it
+    first = start(page, "first", 40)
+    second = start(page, "second", 40)
+    expect(page.locator("#lp-after .queued")).to_contain_text("second", timeout=SLOW)
+    page.goto(f"/jobs?task={second}")
+    expect(page.locator(f'.list [data-task="{second}"]')).to_contain_text("queued, position 1", timeout=SLOW)
+    expect(page.locator(".progress")).to_contain_text("Position")
+    shoot("job-queued")
+    page.goto("/service")
+    expect(page.locator("[data-instance] a")).to_have_text("first", timeout=SLOW)
+    shoot("service")
+    # when both have ended
+    with box.client() as client:
+        assert client.task(first).wait(SLOW / 1000).state == "succeeded"
+        assert client.task(second).wait(SLOW / 1000).state == "succeeded"
+    # then the page gives the file that they made
+    page.goto(f"/jobs?task={second}")
+    with page.expect_download() as download:
+        page.click("text=Download LoRA")
+    assert download.value.suggested_filename == "second.safetensors"
+    assert download.value.path().stat().st_size > 10_000
+    expect(page.locator(".shot")).not_to_have_count(0)
+    shoot("job-done")
