@@ -8,7 +8,7 @@ from PIL import Image
 
 from backend.records import Failed, FileWritten, Phase, Progress, Record
 from backend.training.stopping import SAVED_FOR_LATER
-from tests.integration.training.conftest import Trainer
+from tests.integration.training.runs import Trainer
 
 
 def _trains(records: list[Record]) -> bool:

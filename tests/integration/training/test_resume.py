@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from backend.records import FileWritten, Progress, Record, Result
 from backend.training.stopping import SAVED_FOR_LATER
-from tests.integration.training.conftest import Trainer
+from tests.integration.training.runs import Trainer
 
 
 def _reached(step: int) -> object:

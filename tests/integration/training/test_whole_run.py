@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from backend.records import FileWritten, Phase, Progress, Result
 from backend.training import lora_file
-from tests.integration.training.conftest import ENVIRONMENT, MODEL, ROOT, Run, Trainer
+from tests.integration.training.runs import ENVIRONMENT, MODEL, ROOT, Run, Trainer
 
 PROMPT = "a red circle, sks style --n blurry --d 5 --s 8 --l 4"
 

@@ -15,7 +15,7 @@ from backend.training.noise import (
     velocity,
 )
 from backend.training.seeds import derive, generator
-from tests.unit.training.conftest import MODEL
+from tests.unit.training.shipped import MODEL
 
 CONFIG = {
     "num_train_timesteps": 1000,

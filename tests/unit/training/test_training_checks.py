@@ -12,7 +12,7 @@ from backend.errors import InvalidArgument, PathOutsideDataFolder
 from backend.training.arguments import TrainingArguments, parse
 from backend.training.checks import check, check_machine, prepare
 from backend.training.items import BucketCount
-from tests.unit.training.conftest import MODEL
+from tests.unit.training.shipped import MODEL
 
 Parsed = Callable[..., TrainingArguments]
 
