@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backend.service import parse
 from tests.integration.queries.conftest import Pictures
 from tests.support.box import Box, until
+
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "queries"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,23 @@ def alone(box: Box, http: httpx.Client, tmp_path: Path, request: pytest.FixtureR
     name = request.node.name.replace("_", "-").removeprefix("test-")[:40]
     yield Pictures(box, http, name, tmp_path / "book")
     http.delete(f"/api/v1/services/{name}")
+
+
+def test_the_example_of_the_documentation(box: Box, http: httpx.Client, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE / "app.py", box.data_dir)
+    description = parse((EXAMPLE / "service.json").read_bytes()).description
+    assert http.post("/api/v1/services", json=description.raw).status_code == 200
+    pictures = Pictures(box, http, description.name, tmp_path / "book")
+    try:
+        index, request = pictures.put("", b'{"prompt": "a red circle", "steps": 3}')
+        found = pictures.item(request)
+        assert found is not None
+        assert json.loads(found[0]) == {"picture": "a picture of a red circle"}
+        assert pictures.task(index)["progress"] == {**pictures.task(index)["progress"], "step": 3, "total": 3}
+        data, tags = pictures.answer("", b"{}")
+        assert (data, tags["lastCode"]) == (b"'prompt' is missing", "400")
+    finally:
+        http.delete(f"/api/v1/services/{description.name}")
 
 
 def test_a_query_reaches_the_app_as_it_came_and_its_answer_the_sink(bad: Pictures) -> None:
