@@ -7,6 +7,7 @@ there is one, else by the built-in trainer.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -23,7 +24,9 @@ BUILT_IN = frozenset({"train_network.py"})
 
 _SCRIPT = re.compile(r"(?:\w+_)?train(?:_\w+)?\.py")
 _SIMPLE_LOG = "--console_log_simple"  # without it, log lines are wrapped at the width of a terminal
-_SHELL_SYNTAX = re.compile(r"[;&|<>$`(){}*?\[\]~\n]|^\s*\w+=")
+_SHELL_SYNTAX = re.compile(r"[;&|<>$`(){}*?\[\]~#\n]|^\s*\w+=")
+_RUNS_CODE = frozenset({"-c", "-m"})
+_LAUNCHERS = frozenset({"accelerate.commands.launch", "accelerate.commands.accelerate_cli"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,13 @@ class Plan:
 
 def plan(task: Task, *, sd_scripts: str = "") -> Plan:
     """What the payload of a command task stands for."""
+    as_given = task.argv or ("/bin/sh", "-c", task.data.decode("utf-8", "replace"))
     argv = task.argv if task.argv is not None else words(task.data)
     script = _script_position(argv) if argv else None
     if argv is None or script is None:
-        return Plan(argv or ("/bin/sh", "-c", task.data.decode("utf-8", "replace")))
+        return Plan(as_given)
     name = PurePath(argv[script]).name
-    if sd_scripts:
-        real = str(Path(sd_scripts, name))
+    if sd_scripts and (real := Path(sd_scripts, name)).is_file():
         launch = [
             _python_of(sd_scripts),
             "-m",
@@ -70,15 +73,15 @@ def plan(task: Task, *, sd_scripts: str = "") -> Plan:
             *argv[_after_launch(argv) : script],
         ]
         words_behind = [word for word in argv[script + 1 :] if word != _SIMPLE_LOG]
-        return Plan((*launch, real, *words_behind, _SIMPLE_LOG), training=True, kohya_console=True)
-    if name in BUILT_IN:
+        return Plan((*launch, str(real), *words_behind, _SIMPLE_LOG), training=True, kohya_console=True)
+    if name in BUILT_IN and not sd_scripts:
         own = (
             ("--mixed_precision", precision)
             if (precision := _option(argv[:script], "--mixed_precision"))
             else ()
         )
         return Plan((name, *own, *argv[script + 1 :]), entry=TRAINER, training=True)
-    return Plan(tuple(argv))
+    return Plan(as_given)
 
 
 def _python_of(sd_scripts: str) -> str:
@@ -117,13 +120,17 @@ def _script_position(argv: Sequence[str]) -> int | None:
     if not (program.startswith("python") or program == "accelerate" or _SCRIPT.fullmatch(program)):
         return None
     for position, word in enumerate(argv):
-        if _SCRIPT.fullmatch(PurePath(word).name) and not word.startswith("-"):
-            return position
+        if word.endswith(".py") and not word.startswith("-"):
+            return position if _SCRIPT.fullmatch(PurePath(word).name) else None
+        if word in _RUNS_CODE and (position + 1 == len(argv) or argv[position + 1] not in _LAUNCHERS):
+            # What follows is a program of its own, or the option of a launcher: `accelerate launch -m`.
+            return None
     return None
 
 
 def _after_launch(argv: Sequence[str]) -> int:
-    return argv.index("launch") + 1 if "launch" in argv else 1
+    """Where the launcher's own arguments begin."""
+    return next((n + 1 for n, word in enumerate(argv) if word == "launch" or word in _LAUNCHERS), 1)
 
 
 def _option(argv: Sequence[str], name: str) -> str | None:
@@ -138,8 +145,11 @@ def _option(argv: Sequence[str], name: str) -> str | None:
 def environment(task: Task, base: Mapping[str, str], *, data_dir: Path, job_dir: Path) -> dict[str, str]:
     """The variables of a run: the instance's without its secrets, the task's own, and what keeps consoles readable."""
     inherited = {name: value for name, value in base.items() if name not in SECRETS}
+    # As after activating it: `python` and `accelerate` are those of the environment that lorapool runs in.
+    path = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)])
     return {
         **inherited,
+        "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": "200",
         "TERM": "dumb",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tomllib
 from pathlib import Path
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def promised(argv: tuple[str, ...], folder: Path) -> Path | None:
@@ -37,7 +40,8 @@ def promised(argv: tuple[str, ...], folder: Path) -> Path | None:
 def published(output: Path, folder: Path, task_id: str) -> Path:
     """The finished LoRA under `loras/`, named so that no two tasks meet; a link where the file system allows."""
     folder.mkdir(exist_ok=True)
-    target = folder / f"{output.stem}-{task_id[:8]}{output.suffix}"
+    mark = task_id[:8] if _UUID.fullmatch(task_id) else task_id
+    target = folder / f"{output.stem}-{mark}{output.suffix}"
     target.unlink(missing_ok=True)
     try:
         os.link(output, target)
