@@ -36,6 +36,7 @@ from backend.store.keys import key
 from backend.worker import jobs, rq_worker
 from backend.worker.app_process import AppProcess, AppSettings
 from backend.worker.patience import patiently
+from backend.worker.progress_server import ProgressServer
 from backend.worker.runs import Runs
 
 log = logging.getLogger("lorapool.instance")
@@ -115,6 +116,7 @@ class Agent:
         threading.Thread(target=target, daemon=True).start()
 
     def _start_app(self, service: Description, container: Container) -> None:
+        progress = ProgressServer()
         settings = AppSettings(
             container=container,
             health_check_path=service.rpc.health_check_path,
@@ -122,6 +124,7 @@ class Agent:
             data_dir=self.settings.data_dir,
             start_deadline=self.settings.start_deadline * _SHARE_OF_A_START,
             stop_grace=self.settings.stop_grace,
+            back_port=progress.port,
         )
         opened = False
 
@@ -137,7 +140,7 @@ class Agent:
             self.store.run_all(instances.note_unfit(self.instance, self._service, app.fault))
 
         app = self._app = AppProcess(settings, lambda: patiently(changed, self._done.is_set))
-        self._runs.answer_with(app)
+        self._runs.answer_with(app, progress)
         app.start()
 
     def leave_with(self, owner: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import stat
 import sys
 import threading
@@ -22,7 +23,7 @@ from pathlib import Path
 from backend.errors import LorapoolError
 from backend.records import Record
 from backend.service import Container
-from backend.worker import app_command, ports
+from backend.worker import app_command, own_network, ports
 from backend.worker.lines import PlainLines
 from backend.worker.program import Ending, Program
 
@@ -36,11 +37,15 @@ SILENCE = 5.0
 
 _PROBE_EVERY, _PROBE_SECONDS = 0.05, 2.0
 _LARGEST_LOG = 64 << 20
+_IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class AppSettings:
-    """What an app is started with. Times are seconds; `start_deadline` is for one start."""
+    """What an app is started with. Times are seconds; `start_deadline` is for one start.
+
+    `back_port` is the port of the instance that the app must be able to reach.
+    """
 
     container: Container
     health_check_path: str
@@ -48,6 +53,7 @@ class AppSettings:
     data_dir: Path
     start_deadline: float
     stop_grace: float
+    back_port: int = 0
 
 
 class AppProcess:
@@ -64,6 +70,7 @@ class AppProcess:
         self._closing = threading.Event()
         self._program: Program | None = None
         self._doubted = threading.Event()
+        self._insists = False  # on the port of its description, though that was taken
         self._thread = threading.Thread(target=self._live, name="app", daemon=True)
         self.port: int | None = None
         self.fault = "the app is starting"
@@ -140,18 +147,23 @@ class AppProcess:
             thread.join()
             with self._state:
                 self._program = None
+        self._insists = self._insists or (echo.in_use and port != settings.container.port)
         return watch.came_up, watch.fault or _ended(ending, echo.last)
 
     def _start(self, port: int) -> Program:
         settings = self._settings
-        argv = app_command.command_line(settings.container, port)
+        alone = self._insists and own_network.available()
+        told = settings.container.port or port if alone else port
+        argv = app_command.command_line(settings.container, told)
+        if alone:
+            argv = own_network.wrapped(argv, host_port=port, app_port=told, back_port=settings.back_port)
         _print(f"starting the app on port {port}: {' '.join(argv)}")
         program = Program(
             settings.template,
             argv,
             entry=None,
             environment=app_command.environment(
-                settings.container, port, os.environ, data_dir=settings.data_dir
+                settings.container, told, os.environ, data_dir=settings.data_dir
             ),
             cwd=settings.data_dir,
             deadline=settings.start_deadline,
@@ -256,10 +268,12 @@ class _Echo:
 
     def __init__(self) -> None:
         self.last = ""
+        self.in_use = False
 
     def say(self, lines: list[str], records: list[Record]) -> None:
         for line in lines:
             self.last = line.strip() or self.last
+            self.in_use = self.in_use or bool(_IN_USE.search(line))
             _print(line)
 
     def flush(self) -> None:

@@ -41,6 +41,11 @@ class ProgressServer:
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, name="progress", daemon=True).start()
 
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._http.server_port
+
     def open(self, hear: Hear) -> str:
         """A URL for one query."""
         word = secrets.token_urlsafe(18)

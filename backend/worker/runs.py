@@ -57,9 +57,9 @@ class Runs:
         self._app: AppProcess | None = None
         self._progress: ProgressServer | None = None
 
-    def answer_with(self, app: AppProcess) -> None:
-        """Put queries to this app from here on."""
-        self._app, self._progress = app, ProgressServer()
+    def answer_with(self, app: AppProcess, progress: ProgressServer) -> None:
+        """Put queries to this app from here on; it reports to `progress`."""
+        self._app, self._progress = app, progress
 
     @contextlib.contextmanager
     def at_work(self, task: str) -> Iterator[None]:

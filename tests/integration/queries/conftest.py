@@ -84,13 +84,23 @@ class Pictures:
         )
 
     def deploy(
-        self, *, instances: int = 1, slots: int = 1, command: str = "", app: bool = True, **parts: Any
+        self,
+        *,
+        instances: int = 1,
+        slots: int = 1,
+        command: str = "",
+        app: bool = True,
+        port: int = 0,
+        **parts: Any,
     ) -> Pictures:
         """Create or update the service; without `app` it can run commands alone."""
         description: dict[str, Any] = {
             "metadata": {"name": self.name, "type": "ScalableJob", "rpc": {"worker_threads": slots}},
             "containers": [
-                {"command": command or f"{sys.executable} {APP} {self.book_file}", "port": free_port()}
+                {
+                    "command": command or f"{sys.executable} {APP} {self.book_file}",
+                    "port": port or free_port(),
+                }
             ],
             "autoscaler": {"min": instances, "max": instances, "strategies": {"avg_waiting_length": 2}},
         }

@@ -16,7 +16,7 @@ import pytest
 from backend.pool.template import bind
 from backend.processes import group_members, wait_until
 from backend.service import Container
-from backend.worker import app_process
+from backend.worker import app_process, own_network
 from backend.worker.app_process import AppProcess, AppSettings
 from tests.support.box import free_port
 
@@ -108,10 +108,30 @@ def test_a_second_one_has_a_port_of_its_own(make: Make) -> None:
     assert first == port != second
 
 
-def test_an_app_that_insists_on_a_port_that_is_taken_says_so(make: Make) -> None:
+def insisting(port: int) -> str:
+    return SERVER.replace("PORT", str(port))
+
+
+def test_an_app_that_insists_on_a_port_that_is_taken_has_a_network_of_its_own(make: Make) -> None:
+    if not own_network.available():
+        pytest.skip("this system gives this user no network namespace")
+    port = free_port()
+    first = make(insisting(port), port=port)
+    assert ready(first) == port
+    second = make(insisting(port), port=port)
+    assert ready(second) != port
+    app_process.healthy(ready(second), "/deaf")
+    assert app_process.healthy(ready(first), "/1") is False, "the first has been asked once alone"
+    running = group(second)
+    second.close()
+    assert group_members(running) == []
+
+
+def test_where_there_is_no_such_network_it_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_network, "available", lambda: False)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        fault = given_up(make(SERVER.replace("PORT", str(port)), port=port))
+        fault = given_up(make(insisting(port), port=port))
     assert "Address already in use" in fault
 
 

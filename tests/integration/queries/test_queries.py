@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import httpx
 import pytest
 
 from backend.service import parse
-from tests.integration.queries.conftest import Pictures
-from tests.support.box import Box, until
+from backend.worker import own_network
+from tests.integration.queries.conftest import APP, Pictures
+from tests.support.box import Box, free_port, until
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "queries"
 
@@ -195,6 +197,22 @@ def test_commands_run_beside_the_app(alone: Pictures) -> None:
     index = int(alone.http.post(url, params={"taskType": "command"}, content=b"echo hello").text)
     until(lambda: alone.state(index) == "succeeded", "the command has run")
     assert alone.answer("echo", b"and a query")
+
+
+def test_apps_that_insist_on_one_port_run_side_by_side(alone: Pictures) -> None:
+    if not own_network.available():
+        pytest.skip("this system gives this user no network namespace")
+    port = free_port()
+    command = f"sh -c 'PORT={port} exec {sys.executable} {APP} {alone.book_file}'"
+    alone.deploy(instances=2, command=command, port=port)
+    alone.ready(2)
+    indexes = [alone.put("progress")[0] for _ in range(2)]
+    for index in indexes:
+        until(lambda index=index: (alone.task(index)["progress"] or {}).get("step") == 3, "both report")  # type: ignore[misc]
+    assert len({entry["pid"] for entry in alone.book()}) == 2
+    for index in indexes:
+        alone.http.delete(f"/api/predict/{alone.name}", params={"_indexes_": str(index)})
+    until(lambda: sum(e["path"] == "let go" for e in alone.book()) == 2, "both apps saw the connection end")
 
 
 def test_an_app_that_never_comes_up_says_why_and_may_be_mended(alone: Pictures) -> None:
