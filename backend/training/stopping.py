@@ -40,6 +40,9 @@ def listening() -> Iterator[StopRequest]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
+        # Once is enough: another signal must not disturb the tidying up.
+        for again in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(again, signal.SIG_IGN)
         raise Stopped(number)
 
     def save(_: int, __: FrameType | None) -> None:

@@ -27,6 +27,7 @@ def test_sigterm_ends_it_at_once_and_keeps_the_checkpoints(
     )
     run.wait_for(_saved)
     run.signal(signal.SIGTERM)
+    run.signal(signal.SIGTERM)
     assert run.wait() == 128 + signal.SIGTERM
     left = [path.name for path in (tmp_path / "out").iterdir()]
     assert "circles-step00000002.safetensors" in left
