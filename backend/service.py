@@ -6,6 +6,7 @@ said in a warning, never dropped in silence.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -152,6 +153,17 @@ class Description(_Part):
     def app(self) -> Container | None:
         """The container that answers queries, None when there is none."""
         return next((container for container in self.containers if container.answers_queries), None)
+
+    @property
+    def app_version(self) -> str:
+        """Changes with whatever an instance starts its app by; empty when there is none."""
+        if self.app is None:
+            return ""
+        said = json.dumps(
+            [self.app.model_dump(mode="json"), self.rpc.worker_threads, self.rpc.health_check_path],
+            sort_keys=True,
+        )
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def logs_to_queue(self, kind: str) -> bool:
         """Whether the log of a task of this kind also goes to the output queue (EAS: commands yes, queries no)."""

@@ -101,6 +101,7 @@ class Pool:
             for assignment in result.assignments:
                 self._assign(assignment.task, assignment.instance)
             self._act(result.decision, seen, free, taken_devices)
+            self._replace_outdated(seen)
             self._explain(snapshot, result.decision)
             self._predict(snapshot)
             self.wake_at = result.decision.wake_at
@@ -247,6 +248,19 @@ class Pool:
             if not self._holds_a_task(name):
                 self.store.run(instances.gone(name, _NOT_NEEDED, counted=False, max_delivery=0))
                 self.launcher.kill(by_id[name])
+
+    def _replace_outdated(self, seen: Seen) -> None:
+        """Have instances of before a change of the app leave, one after another, as long as new ones come up."""
+        if self._failures or any(i.state is InstanceState.STARTING for i in seen.instances):
+            return
+        version = self.description.app_version
+        up = (InstanceState.IDLE, InstanceState.BUSY)
+        old = [i for i in seen.instances if i.state in up and i.app != version]
+        if old:
+            first = min(old, key=lambda i: (len(i.tasks), i.created_at))
+            self.store.run(
+                instances.enter(first.id, InstanceState.DRAINING, reason="its service has another app now")
+            )
 
     def _holds_a_task(self, name: str) -> bool:
         instance = instances.assemble(name, self.store.run_all(instances.details(name)))

@@ -135,6 +135,7 @@ def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
         host=text.get("host", ""),
         lease_left=max(0, lease) / 1000,
         reason=text.get("unfit") or text.get("reason", ""),
+        app=text.get("app", ""),
         unfit=bool(text.get("unfit")),
         completed=int(text.get("completed") or 0),
         run_group=int(text.get("run_group") or 0),
@@ -150,6 +151,11 @@ def note_run(instance: str, group: int, started_at: float) -> Call[Any]:
 def note_loaded(instance: str, loaded: Sequence[str]) -> Call[Any]:
     """Note which models the instance holds warm."""
     return command("HSET", key("instance", instance), "loaded", json.dumps(list(loaded)))
+
+
+def note_app(instance: str, version: str) -> Call[Any]:
+    """Note which version of its service's app the instance runs."""
+    return command("HSET", key("instance", instance), "app", version)
 
 
 def note_unfit(instance: str, service: str, why: str) -> list[Call[Any]]:

@@ -139,6 +139,7 @@ class Agent:
                 self._nudge()
             self.store.run_all(instances.note_unfit(self.instance, self._service, app.fault))
 
+        self.store.run(instances.note_app(self.instance, service.app_version))
         app = self._app = AppProcess(settings, lambda: patiently(changed, self._done.is_set))
         self._runs.answer_with(app, progress)
         app.start()

@@ -215,6 +215,20 @@ def test_apps_that_insist_on_one_port_run_side_by_side(alone: Pictures) -> None:
     until(lambda: sum(e["path"] == "let go" for e in alone.book()) == 2, "both apps saw the connection end")
 
 
+def test_a_changed_app_replaces_the_old_one_without_losing_a_query(alone: Pictures) -> None:
+    alone.deploy(instances=2)
+    alone.ready(2)
+    before = {instance["id"] for instance in alone.instances()}
+    requests = [alone.put("sleep/0.3")[1] for _ in range(8)]
+    alone.deploy(instances=2, command=f"{sys.executable} {APP} {alone.book_file} another")
+    until(
+        lambda: len(alone.instances()) == 2 and before.isdisjoint(i["id"] for i in alone.instances()),
+        f"both instances are new: {alone.instances()}",
+    )
+    assert all(alone.item(request) is not None for request in requests)
+    assert {entry["delivery"] for entry in alone.book()} == {1}
+
+
 def test_an_app_that_never_comes_up_says_why_and_may_be_mended(alone: Pictures) -> None:
     alone.deploy(command="sh -c 'echo there is no model; exit 3'")
     index, request = alone.put("echo", b"patient")
