@@ -73,8 +73,13 @@ async def on_validation(request: Request, error: Exception) -> Response:
 
 
 async def on_bug(request: Request, error: Exception) -> Response:
-    """Anything else: logged here, answered without details."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    """Anything else, as FastAPI's handler."""
+    return from_bug(request.method, request.url.path, error)
+
+
+def from_bug(method: str, path: str, error: Exception) -> Response:
+    """Anything that nobody foresaw: logged here, answered without details."""
+    log.error("%s %s failed", method, path, exc_info=error)
     return json_answer({"error": "InternalError", "message": "the gateway failed; its log says why"}, 500)
 
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from backend.errors import LorapoolError
 from backend.gateway import answers, queue_docs, services_api, tasks_api
@@ -25,7 +27,8 @@ from backend.gateway.gauges import refresh
 from backend.gateway.hub import Hub
 from backend.gateway.liveness import WatchedWebSocket
 from backend.gateway.metrics import CONTENT_TYPE, Metrics
-from backend.gateway.queue_api import PredictRoute, QueueApi
+from backend.gateway.queue_api import QueueApi
+from backend.gateway.queue_request import PREFIX
 from backend.gateway.watching import SILENCE
 from backend.settings import Settings, administrator_token
 from backend.store.call import command
@@ -35,6 +38,24 @@ from backend.views import ErrorView
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorView} for status in (400, 401, 403, 404, 409, 413, 450, 503)
 }
+
+
+class _Application(FastAPI):
+    """The queue protocol goes past FastAPI: it is the hot path, and reads its requests itself."""
+
+    def __init__(
+        self, queue_api: QueueApi, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+    ) -> None:
+        super().__init__(
+            title="lorapool", version=version("lorapool"), lifespan=lifespan, docs_url=None, redoc_url=None
+        )
+        self._queue_api = queue_api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and scope["path"].startswith(PREFIX):
+            await self._queue_api(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
@@ -48,25 +69,25 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     catalog = Catalog(store, hub)
     token = settings.token or administrator_token(settings.data_dir)
     gateway = Gateway(settings, store, hub, catalog, Authority(token, catalog), Metrics())
+    queue_api = QueueApi(gateway, silence=silence)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await hub.start()
-        follower = asyncio.create_task(catalog.follow())
+        background = [
+            asyncio.create_task(work) for work in (catalog.follow(), queue_api.watching.keep_lease())
+        ]
         try:
             yield
         finally:
             await hub.stop()
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await store.close()
 
-    app = FastAPI(
-        title="lorapool", version=version("lorapool"), lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = _Application(queue_api, lifespan)
     app.state.gateway = gateway
-    # First in the list: the queue protocol is the hot path and needs none of FastAPI's reading of arguments.
-    app.router.routes.insert(0, PredictRoute(QueueApi(gateway, silence=silence)))
     app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])

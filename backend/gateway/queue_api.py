@@ -11,7 +11,6 @@ import uuid
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from backend.errors import Conflict, InvalidInput, LorapoolError, NotFound
@@ -22,7 +21,7 @@ from backend.gateway.body import read_body
 from backend.gateway.context import Gateway
 from backend.gateway.hub import service_topic
 from backend.gateway.queue_operations import LongPoll, Target
-from backend.gateway.queue_request import PREFIX, QueueRequest
+from backend.gateway.queue_request import QueueRequest
 from backend.gateway.rate import Bucket, RateLimited
 from backend.gateway.watching import Watching
 from backend.queue.patience import persist
@@ -49,7 +48,7 @@ class QueueApi:
 
     def __init__(self, gateway: Gateway, *, silence: float) -> None:
         self._gateway = gateway
-        self._watching = Watching(gateway, Benches(gateway.hub), uuid.uuid4().hex, silence=silence)
+        self.watching = Watching(gateway, Benches(gateway.hub), uuid.uuid4().hex, silence=silence)
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,18 +67,20 @@ class QueueApi:
         except LorapoolError as error:
             self._gateway.metrics.refused.labels(str(error.status)).inc()
             await answers.refuse(answers.from_error(error), scope, receive, send)
+        except Exception as error:
+            await answers.refuse(answers.from_bug(request.method, request.path, error), scope, receive, send)
 
     async def _http(self, request: QueueRequest, scope: Scope, receive: Receive, send: Send) -> None:
         target, body = await self._authorised(request, scope, receive)
         if request.method == "GET" and request.asks("_watch_"):
-            await self._watching.plain(request, target, receive, send)
+            await self.watching.plain(request, target, receive, send)
             return
         response = await self._operation(request, target, body, receive)
         await response(scope, receive, send)
 
     async def _websocket(self, request: QueueRequest, scope: Scope, receive: Receive, send: Send) -> None:
         target, _ = await self._authorised(request, scope, receive)
-        await self._watching.websocket(request, target, scope, receive, send)
+        await self.watching.websocket(request, target, scope, receive, send)
 
     async def _authorised(
         self, request: QueueRequest, scope: Scope, receive: Receive
@@ -183,17 +184,3 @@ class QueueApi:
         bucket = self._buckets.setdefault(service.name, Bucket(float(rate), now))
         if not bucket.take(rate, now):
             raise RateLimited(f"{service.name} takes {rate} requests a second (rpc.rate_limit). Not stored.")
-
-
-class PredictRoute(BaseRoute):
-    """Everything below the protocol's prefix, with any method, over http or websocket."""
-
-    def __init__(self, app: QueueApi) -> None:
-        self.app = app
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        fits = scope["type"] in ("http", "websocket") and scope["path"].startswith(PREFIX)
-        return (Match.FULL if fits else Match.NONE), {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)

@@ -84,6 +84,8 @@ async def put(request: QueueRequest, target: Target, body: bytes) -> Response:
 
 def header_text(text: str) -> str:
     """Text as far as a header can carry it."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from backend.errors import Conflict
+from backend.errors import Conflict, StoreUnavailable
 from backend.gateway.bench import Benches
 from backend.gateway.context import Gateway
 from backend.gateway.liveness import EXTENSION, Liveness
@@ -18,7 +19,8 @@ from backend.gateway.queue_request import QueueRequest
 from backend.gateway.session import Session
 from backend.queue import frames
 from backend.queue.stream import StreamQueue
-from backend.store.consumers import ONLY_NEW, Watch
+from backend.store import consumers
+from backend.store.consumers import GATEWAY_LEASE, ONLY_NEW, Watch
 from backend.store.streams import Item
 
 SILENCE = 20.0
@@ -38,6 +40,13 @@ class Watching:
         self._benches = benches
         self._id = gateway_id
         self._silence = silence
+
+    async def keep_lease(self) -> None:
+        """Say to the store that this gateway is there, for as long as it runs."""
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await self._gateway.store.run(consumers.renew(self._id))
+            await asyncio.sleep(GATEWAY_LEASE / 4)
 
     async def websocket(
         self, request: QueueRequest, target: Target, scope: Scope, receive: Receive, send: Send

@@ -11,11 +11,9 @@ from backend.queue.patience import patiently
 from backend.store import consumers, streams
 from backend.store.call import Call
 from backend.store.connection import AsyncStore
-from backend.store.streams import Found, Item
+from backend.store.streams import MOST_AT_ONCE, Found, Item
 
 T = TypeVar("T")
-
-_CHUNK = 1000
 
 
 def stream_topic(queue: str, pair: str) -> str:
@@ -26,6 +24,10 @@ def stream_topic(queue: str, pair: str) -> str:
 def consumer_topic(queue: str, group: str, consumer: str) -> str:
     """The hub topic on which the store calls one consumer."""
     return f"consumer\0{queue}\0{group}\0{consumer}"
+
+
+def _chunks(indexes: Sequence[int]) -> list[Sequence[int]]:
+    return [indexes[start : start + MOST_AT_ONCE] for start in range(0, len(indexes), MOST_AT_ONCE)]
 
 
 class StreamQueue:
@@ -67,20 +69,23 @@ class StreamQueue:
         return attributes.as_text(self.name, await self._run(consumers.view(self.name)))
 
     async def commit(self, group: str, indexes: Sequence[int]) -> None:
-        await self._run(consumers.commit(self.name, group, indexes))
+        for some in _chunks(indexes):
+            await self._run(consumers.commit(self.name, group, some))
 
     async def negative(
         self, group: str, indexes: Sequence[int], *, counted: bool, code: str, reason: str
     ) -> None:
-        await self._run(
-            consumers.negative(self.name, group, indexes, counted=counted, code=code, reason=reason)
-        )
+        for some in _chunks(indexes):
+            await self._run(
+                consumers.negative(self.name, group, some, counted=counted, code=code, reason=reason)
+            )
 
     async def delete(self, indexes: Sequence[int]) -> None:
-        await self._run(streams.delete(self.name, indexes))
+        for some in _chunks(indexes):
+            await self._run(streams.delete(self.name, some))
 
     async def truncate(self, index: int) -> None:
-        while await self._run(streams.truncate(self.name, index, most=_CHUNK)) == _CHUNK:
+        while await self._run(streams.truncate(self.name, index)) == MOST_AT_ONCE:
             pass
 
     async def end(self, *, ended: bool, force: bool) -> None:

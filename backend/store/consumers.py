@@ -1,8 +1,8 @@
 """Consumers of a stream queue: connecting, being given items, committing, leaving.
 
 A consumer is (queue, group, name); its connection is a session. A newer session takes over from an older one,
-which is told `lost` at its next fetch. A session belongs to a gateway, whose lease every fetch renews: when a
-gateway is gone, whoever asks next gives its consumers' items back.
+which is told `lost` at its next fetch. A session belongs to a gateway, which renews a lease: when it is gone,
+whoever asks next gives its consumers' items back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from backend.store.call import Call, script
+from backend.store.call import Call, command, script
+from backend.store.keys import key
 from backend.store.streams import Item, encode_tags, read_items, wanted_pair
 
 GATEWAY_LEASE = 10.0
@@ -84,6 +85,11 @@ def disconnect(watch: Watch, *, counted: bool, reason: str, sent: Sequence[int] 
     return script("queue_close", *_session(watch), int(counted), reason, *sent).then(bool)
 
 
+def renew(gateway: str) -> Call[None]:
+    """Say that a gateway is there; to be repeated well within `GATEWAY_LEASE`."""
+    return command("SET", key("gateway", gateway), "1", "PX", int(GATEWAY_LEASE * 1000)).then(lambda _: None)
+
+
 def _session(watch: Watch) -> tuple[str, str, str, str]:
     return (watch.queue, watch.group, watch.consumer, watch.session)
 
@@ -92,15 +98,18 @@ def _lease(watch: Watch) -> tuple[str, int]:
     return (watch.gateway, int(GATEWAY_LEASE * 1000))
 
 
-def commit(queue: str, group: str, indexes: Sequence[int]) -> Call[int]:
-    """The group has consumed these; answers how many of them there were."""
-    return script("queue_commit", queue, group, *indexes).then(int)
+def commit(queue: str, group: str, indexes: Sequence[int]) -> Call[None]:
+    """The group has consumed these, at most `MOST_AT_ONCE`, whether or not they had been delivered."""
+    return script("queue_commit", queue, group, *indexes).then(lambda _: None)
 
 
 def negative(
     queue: str, group: str, indexes: Sequence[int], *, counted: bool, code: str = "", reason: str = ""
 ) -> Call[int]:
-    """The group could not consume these: they are delivered again, or, too often failed, become dead letters."""
+    """The group could not consume these: delivered again, or, when they failed too often, dead letters.
+
+    The answer is how many of them were delivered; at most `MOST_AT_ONCE` are taken.
+    """
     return script("queue_negative", queue, group, int(counted), code, reason, *indexes).then(int)
 
 

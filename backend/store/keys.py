@@ -26,19 +26,17 @@ PREFIXES: dict[str, str] = {
     "leader": "lorapool:leader",  # which supervisor leads; expires
     "pool": "lorapool:pool:",  # + service: JSON, what the supervisor has learnt about it
     "journal": "lorapool:journal:",  # + service: stream of decisions
-    "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings and last index
+    "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings, last index, groups
     "queue_order": "lorapool:queue-order:",  # + queue: sorted set index -> delivery order
-    "queue_data": "lorapool:queue-data:",  # + queue: hash index -> bytes
-    "queue_tags": "lorapool:queue-tags:",  # + queue: hash index -> JSON tags
+    "queue_items": "lorapool:queue-items:",  # + queue: hash d<index> -> bytes, t<index> -> JSON tags
     "queue_tag_index": "lorapool:queue-tag-index:",  # + queue: sorted set tag, value, order (lexical)
     "queue_seen": "lorapool:queue-seen:",  # + queue: sorted set request id -> index
     "queue_wanted": "lorapool:queue-wanted:",  # + queue: set of tags that somebody waits for
     "queue_hosts": "lorapool:queue-hosts:",  # + queue: set of gateways that have consumers of it
     "queue_consumers": "lorapool:queue-consumers:",  # + queue: hash consumer part -> JSON [group, consumer]
-    "queue_groups": "lorapool:queue-groups:",  # + queue: set of consumer groups
     "queue_group": "lorapool:queue-group:",  # + group part: when it was last used
     "queue_todo": "lorapool:queue-todo:",  # + group part: sorted set of what it has not been given
-    "queue_pending": "lorapool:queue-pending:",  # + group part: sorted set index -> delivered at
+    "queue_pending": "lorapool:queue-pending:",  # + group part: sorted set index -> delivered at, with max_idle
     "queue_owner": "lorapool:queue-owner:",  # + group part: hash index -> consumer
     "queue_tries": "lorapool:queue-tries:",  # + group part: hash index -> failed deliveries
     "queue_held": "lorapool:queue-held:",  # + consumer part: set of indexes delivered to it

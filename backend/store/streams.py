@@ -1,8 +1,8 @@
 """Stream queues: the sink of every service, and both queues of services whose items outside consumers take.
 
 A queue is named as in its URL: `svc`, `svc/sink`, and `svc/dead` for dead letters. Its settings and last index
-are one hash; its items two hashes (data, tags) and one sorted set in delivery order; its tags a lexical index,
-so that no operation walks the queue. A consumer group has a sorted set of what it has not been given ("to
+are one hash; its items (data and tags) another, and a sorted set in delivery order; its tags a lexical index, so
+that no operation walks the queue. A consumer group has a sorted set of what it has not been given ("to
 do"), and what it has been given and has not committed ("pending"), each with its consumer. A committed item
 disappears when every group that existed when it was put has committed it.
 
@@ -20,6 +20,9 @@ from typing import Any
 from backend.errors import Conflict, QueueFull, TooLarge
 from backend.store.call import Call, command, script
 from backend.store.keys import key
+
+MOST_AT_ONCE = 500
+"""How many indexes one call takes; a script must not hold the store up for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +142,11 @@ def get(
 
 
 def delete(queue: str, indexes: Sequence[int]) -> Call[int]:
-    """Remove items for every group, delivered or not; answers how many were there."""
+    """Remove up to `MOST_AT_ONCE` items for every group, delivered or not; answers how many were there."""
     return script("queue_delete", queue, *indexes).then(int)
 
 
-def truncate(queue: str, index: int, *, most: int = 1000) -> Call[int]:
+def truncate(queue: str, index: int, *, most: int = MOST_AT_ONCE) -> Call[int]:
     """Remove up to `most` of the items below `index`; call again while it answers `most`."""
     return script("queue_truncate", queue, index, most).then(int)
 

@@ -16,7 +16,7 @@ local answer = {
 for _, group in ipairs(queue_groups(queue)) do
   local part = queue_part(queue, group)
   answer.groups[#answer.groups + 1] = { group, redis.call('ZCARD', P.queue_todo .. part),
-    redis.call('ZCARD', P.queue_pending .. part) }
+    redis.call('HLEN', P.queue_owner .. part) }
 end
 local consumers = redis.call('HGETALL', P.queue_consumers .. queue)
 for i = 1, #consumers, 2 do

@@ -3,6 +3,6 @@
 --@include queue_groups
 local queue, group, consumer = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('HGET', P.queue_consumer .. queue_part(queue, group, consumer), 'session') ~= ARGV[4] then return 0 end
-for i = 7, #ARGV do queue_consume(queue, group, ARGV[i]) end
+queue_consume(queue, group, queue_rest(7))
 queue_release(queue, group, consumer, ARGV[5] == '1', ARGV[6], queue_now())
 return 1

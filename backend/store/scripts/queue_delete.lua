@@ -1,7 +1,3 @@
 -- Take items out for everybody. ARGV: queue, index *. Answers how many were there.
---@include queue_base
-local n = 0
-for i = 2, #ARGV do
-  if queue_remove(ARGV[1], ARGV[i]) then n = n + 1 end
-end
-return n
+--@include queue_groups
+return queue_remove(ARGV[1], queue_rest(2))

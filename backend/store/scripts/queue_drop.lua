@@ -10,12 +10,11 @@ end
 for _, part in ipairs(redis.call('HKEYS', P.queue_consumers .. queue)) do
   redis.call('UNLINK', P.queue_consumer .. part, P.queue_held .. part)
 end
-for _, kind in ipairs({ 'queue', 'queue_order', 'queue_data', 'queue_tags', 'queue_tag_index', 'queue_seen',
-  'queue_hosts', 'queue_consumers', 'queue_groups' }) do
-  redis.call('UNLINK', P[kind] .. queue)
-end
 for _, pair in ipairs(redis.call('SMEMBERS', P.queue_wanted .. queue)) do
   queue_signal({ queue = queue, pair = pair })
 end
-redis.call('UNLINK', P.queue_wanted .. queue)
+for _, kind in ipairs({ 'queue', 'queue_order', 'queue_items', 'queue_tag_index', 'queue_seen', 'queue_wanted',
+  'queue_hosts', 'queue_consumers' }) do
+  redis.call('UNLINK', P[kind] .. queue)
+end
 return 1

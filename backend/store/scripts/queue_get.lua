@@ -4,28 +4,28 @@
 --@include queue_find
 local queue, first, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local wanted, limit = cjson.decode(ARGV[8]), tonumber(ARGV[6])
-local order = P.queue_order .. queue
-local found, json = {}, {}
-local function keep(index, tags)
-  found[#found + 1], json[#json + 1] = index, tags
+local found = {}
+local function keep(index)
+  found[#found + 1] = index
   return #found >= most
 end
 if first < 0 then
   most = 1
   queue_newest(queue, wanted, keep)
 else
-  queue_find(queue, order, first, wanted, keep)
+  queue_find(queue, P.queue_order .. queue, first, wanted, keep)
 end
 if #found < most and ARGV[4] == '1' then
   queue_want(queue, ARGV[7])
   return {}
 end
-local answer, bytes = {}, 0
-for i, index in ipairs(found) do
-  local data = redis.call('HGET', P.queue_data .. queue, index) or ''
-  bytes = bytes + #data + #json[i]
-  if i > 1 and bytes > limit then break end
-  answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = index, json[i], data
-  if ARGV[5] == '1' then queue_remove(queue, index) end
+local answer, read = {}, {}
+for _, index in ipairs(found) do
+  if not queue_add(queue, index, answer, limit, true) then break end
+  read[#read + 1] = index
 end
+for i = 1, ARGV[5] == '1' and #read or 0, QUEUE_CHUNK do
+  queue_remove(queue, { unpack(read, i, math.min(i + QUEUE_CHUNK - 1, #read)) })
+end
+answer.any, answer.bytes = nil, nil
 return answer

@@ -16,14 +16,11 @@ if old[1] and old[1] ~= '' and old[1] ~= session then
   if ARGV[12] == '0' then return 'taken' end
   queue_release(queue, group, consumer, true, 'its connection was replaced', at)
 end
-local last = q[2] or '0'
-if redis.call('SADD', P.queue_groups .. queue, group) == 1 then
-  redis.call('COPY', P.queue_order .. queue, P.queue_todo .. queue_part(queue, group), 'REPLACE')
-end
+queue_add_group(queue, group)
 local start = ARGV[11]
 if start == '-1' then
   -- A client that reconnects asks for "only new" again: what came while it was away is new to it.
-  start = old[3] == ARGV[10] and old[2] or queue_number(tonumber(last) + 1)
+  start = old[3] == ARGV[10] and old[2] or queue_number(tonumber(q[2] or '0') + 1)
 end
 redis.call('HSET', P.queue_consumers .. queue, part, cjson.encode({ group, consumer }))
 redis.call('HSET', record, 'session', session, 'gateway', gateway, 'window', ARGV[7], 'auto', ARGV[8],

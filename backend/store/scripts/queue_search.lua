@@ -3,7 +3,7 @@
 --@include queue_groups
 local queue, group, index = ARGV[1], ARGV[2], ARGV[3]
 if not redis.call('ZSCORE', P.queue_order .. queue, index) then return {} end
-queue_reap_if_needed(queue, queue_now())
+queue_reap_if_needed(queue)
 local names = { group }
 for _, name in ipairs(queue_groups(queue)) do names[#names + 1] = name end
 for _, name in ipairs(names) do

@@ -1,4 +1,5 @@
 -- Names, order and tags of a stream queue; what each key holds is said in backend/store/streams.py.
+-- Whatever takes a list of indexes takes at most a few hundred of them: callers cut longer ones.
 
 -- Delivery order is one number: the index, less 2^52 for high priority, which so comes first.
 local QUEUE_HIGH = 4503599627370496
@@ -47,6 +48,17 @@ local function queue_matches(tags, wanted)
   return true
 end
 
+-- The same letter before each index: fields of the item hash, 'd' data and 't' tags.
+local function queue_fields(letter, indexes)
+  local fields = {}
+  for i, index in ipairs(indexes) do fields[i] = letter .. index end
+  return fields
+end
+
+local function queue_tags_of(queue, index)
+  return cjson.decode(redis.call('HGET', P.queue_items .. queue, 't' .. index) or '{}')
+end
+
 local function queue_signal(message)
   redis.call('PUBLISH', P.queue_events, cjson.encode(message))
 end
@@ -54,6 +66,7 @@ end
 -- Wake who waits for an item with these tags. Edge triggered: who finds nothing puts its name down again.
 local function queue_wake(queue, tags)
   local wanted = P.queue_wanted .. queue
+  if redis.call('EXISTS', wanted) == 0 then return end
   if redis.call('SREM', wanted, '') == 1 then queue_signal({ queue = queue, pair = '' }) end
   for key, value in pairs(tags) do
     local pair = queue_pair(key, value)
@@ -71,41 +84,68 @@ local function queue_wake_consumer(queue, group, consumer)
 end
 
 local function queue_groups(queue)
-  return redis.call('SMEMBERS', P.queue_groups .. queue)
+  return cjson.decode(redis.call('HGET', P.queue .. queue, 'groups') or '[]')
 end
 
--- An item is no longer with the consumer it was delivered to.
-local function queue_unpend(queue, group, index)
+-- Items are no longer with the consumers they were delivered to. Answers whose they were, by index.
+local function queue_unpend(queue, group, indexes)
   local part = queue_part(queue, group)
-  local consumer = redis.call('HGET', P.queue_owner .. part, index)
-  if not consumer then return false end
-  redis.call('HDEL', P.queue_owner .. part, index)
-  redis.call('ZREM', P.queue_pending .. part, index)
-  redis.call('SREM', P.queue_held .. queue_part(queue, group, consumer), index)
-  queue_wake_consumer(queue, group, consumer)
-  return consumer
-end
-
--- Take an item out for everybody. Answers whether it was there.
-local function queue_remove(queue, index)
-  local score = redis.call('ZSCORE', P.queue_order .. queue, index)
-  if not score then return false end
-  local tags = cjson.decode(redis.call('HGET', P.queue_tags .. queue, index) or '{}')
-  for key, value in pairs(tags) do
-    if queue_indexed(key) then
-      redis.call('ZREM', P.queue_tag_index .. queue, queue_tag_member(key, value, tonumber(score)))
+  local owners = redis.call('HMGET', P.queue_owner .. part, unpack(indexes))
+  local whose, held, all = {}, {}, {}
+  for i, index in ipairs(indexes) do
+    local consumer = owners[i]
+    if consumer then
+      whose[index] = consumer
+      held[consumer] = held[consumer] or {}
+      table.insert(held[consumer], index)
+      all[#all + 1] = index
     end
   end
-  redis.call('ZREM', P.queue_order .. queue, index)
-  redis.call('HDEL', P.queue_tags .. queue, index)
-  redis.call('HDEL', P.queue_data .. queue, index)
-  for _, group in ipairs(queue_groups(queue)) do
-    local part = queue_part(queue, group)
-    redis.call('ZREM', P.queue_todo .. part, index)
-    redis.call('HDEL', P.queue_tries .. part, index)
-    queue_unpend(queue, group, index)
+  if #all == 0 then return whose end
+  redis.call('HDEL', P.queue_owner .. part, unpack(all))
+  redis.call('ZREM', P.queue_pending .. part, unpack(all))
+  for consumer, list in pairs(held) do
+    redis.call('SREM', P.queue_held .. queue_part(queue, group, consumer), unpack(list))
+    queue_wake_consumer(queue, group, consumer)
   end
-  return true
+  return whose
+end
+
+local function queue_unindex(queue, indexes, scores)
+  local members = {}
+  local tags = redis.call('HMGET', P.queue_items .. queue, unpack(queue_fields('t', indexes)))
+  for i = 1, #indexes do
+    for key, value in pairs(cjson.decode(tags[i] or '{}')) do
+      if queue_indexed(key) then members[#members + 1] = queue_tag_member(key, value, tonumber(scores[i])) end
+    end
+  end
+  for i = 1, #members, 1000 do
+    redis.call('ZREM', P.queue_tag_index .. queue, unpack(members, i, math.min(i + 999, #members)))
+  end
+end
+
+-- Take items out for everybody; with `bare`, no group is known to wait for them or to hold them.
+-- Answers how many there were.
+local function queue_remove(queue, indexes, bare)
+  if #indexes == 0 then return 0 end
+  local there, scores = {}, {}
+  for i, score in ipairs(redis.call('ZMSCORE', P.queue_order .. queue, unpack(indexes))) do
+    if score then there[#there + 1], scores[#scores + 1] = indexes[i], score end
+  end
+  if #there == 0 then return 0 end
+  queue_unindex(queue, there, scores)
+  redis.call('ZREM', P.queue_order .. queue, unpack(there))
+  redis.call('HDEL', P.queue_items .. queue, unpack(queue_fields('t', there)))
+  redis.call('HDEL', P.queue_items .. queue, unpack(queue_fields('d', there)))
+  if not bare then
+    for _, group in ipairs(queue_groups(queue)) do
+      local part = queue_part(queue, group)
+      redis.call('ZREM', P.queue_todo .. part, unpack(there))
+      redis.call('HDEL', P.queue_tries .. part, unpack(there))
+      queue_unpend(queue, group, there)
+    end
+  end
+  return #there
 end
 
 -- Index of the oldest item, or nil.

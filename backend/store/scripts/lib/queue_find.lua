@@ -1,8 +1,6 @@
 --@include queue_groups
 -- Finding items by tags without walking the queue: through the tag index, or the group's own list if shorter.
 
-local QUEUE_CHUNK = 128
-
 -- The wanted pair that the fewest items have: (range start, range end, how many), or nil without indexed tags.
 local function queue_narrowest(queue, wanted)
   local best
@@ -30,7 +28,10 @@ end
 
 -- Visit the members of a sorted set in delivery order, indexes from `first` on, until `visit` answers true.
 local function queue_each(list, first, visit)
-  local ranges = { { queue_number(first - QUEUE_HIGH), '(0' }, { queue_number(first), '+inf' } }
+  local ranges = { { '-inf', '+inf' } }
+  if first > 1 then
+    ranges = { { queue_number(first - QUEUE_HIGH), '(0' }, { queue_number(first), '+inf' } }
+  end
   for _, range in ipairs(ranges) do
     local from = range[1]
     repeat
@@ -43,13 +44,11 @@ local function queue_each(list, first, visit)
   end
 end
 
--- Visit (index, tags JSON) of what is in `list`, from index `first` on, with all of `wanted`.
+-- Visit the indexes of what is in `list`, from index `first` on, with all of `wanted`.
 local function queue_find(queue, list, first, wanted, visit)
+  if not next(wanted) then return queue_each(list, first, visit) end
   local function check(index)
-    local json = redis.call('HGET', P.queue_tags .. queue, index)
-    if not json then return false end
-    if next(wanted) and not queue_matches(cjson.decode(json), wanted) then return false end
-    return visit(index, json)
+    return queue_matches(queue_tags_of(queue, index), wanted) and visit(index)
   end
   local range = queue_narrowest(queue, wanted)
   if range and range[3] < redis.call('ZCARD', list) then
@@ -64,10 +63,10 @@ end
 
 -- Visit the newest item with all of `wanted`. Within a class, delivery order is index order.
 local function queue_newest(queue, wanted, visit)
-  local order, newest, newest_tags = P.queue_order .. queue, -1, nil
+  local order, newest = P.queue_order .. queue, -1
   if next(wanted) then
-    queue_find(queue, order, 0, wanted, function(index, json)
-      if tonumber(index) > newest then newest, newest_tags = tonumber(index), json end
+    queue_find(queue, order, 0, wanted, function(index)
+      newest = math.max(newest, tonumber(index))
       return false
     end)
   else
@@ -75,9 +74,19 @@ local function queue_newest(queue, wanted, visit)
       local last = redis.call('ZREVRANGEBYSCORE', order, range[1], range[2], 'LIMIT', 0, 1)[1]
       newest = math.max(newest, tonumber(last or '-1'))
     end
-    newest_tags = redis.call('HGET', P.queue_tags .. queue, queue_number(newest))
   end
-  if newest_tags then visit(queue_number(newest), newest_tags) end
+  if newest >= 0 then visit(queue_number(newest)) end
+end
+
+-- Add (index, tags, data) to an answer, within a limit of bytes unless it is the first. Answers whether it fitted.
+local function queue_add(queue, index, answer, limit, with_data)
+  local item = redis.call('HMGET', P.queue_items .. queue, 't' .. index, with_data and 'd' .. index or '')
+  local tags, data = item[1] or '{}', item[2] or ''
+  answer.bytes = (answer.bytes or 0) + #tags + #data
+  if answer.any and answer.bytes > limit then return false end
+  answer.any = true
+  answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = index, tags, data
+  return true
 end
 
 -- Put down that somebody waits for items with these tags.
