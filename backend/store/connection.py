@@ -33,8 +33,13 @@ def _sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-_REFUSAL = re.compile(r"(?:^|: )(MISCONF|OOM|READONLY|NOREPLICAS|MASTERDOWN)\b")
-"""How a server begins that takes no writes at present: its disk or its memory is full, or it is a replica."""
+_REFUSALS = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+)
+_REFUSAL = re.compile(r"(?:^|: )(MISCONF|NOREPLICAS)\b")
+"""How a server begins that takes no writes at present, as its disk is full. The client has classes for the others."""
 
 
 @contextmanager
@@ -48,7 +53,7 @@ def _translated() -> Iterator[None]:
             "try again in a moment."
         ) from error
     except redis.ResponseError as error:
-        if not _REFUSAL.search(str(error)):
+        if not (isinstance(error, _REFUSALS) or _REFUSAL.search(str(error))):
             raise
         raise StoreUnavailable(
             f"the store takes no changes at present ({error}). What it has acknowledged is safe; nothing of this "
