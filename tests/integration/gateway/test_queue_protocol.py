@@ -227,7 +227,8 @@ def test_dead_letters_lie_in_a_queue_of_their_own(box: Box, http: httpx.Client, 
     http.post(path(name), params={"requestId": "r"}, content=b"poison")
     url = f"{box.url}{path(name)}?_watch_=true&_window_=1"
     with httpx.stream("GET", url, headers={"Authorization": TOKEN}) as watcher:
-        next(watcher.iter_bytes())
+        frames = watcher.iter_bytes()  # kept: a connection whose reader is dropped is closed
+        next(frames)
         answer = http.put(
             path(name),
             params={"_indexes_": "1", "_negative_": "true"},
