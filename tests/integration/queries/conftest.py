@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Pictures:
     http: httpx.Client
     name: str
     book_file: Path
+    port: int = field(default_factory=free_port)
 
     def put(self, path: str, data: bytes = b"", **tags: str) -> tuple[int, str]:
         """Index and request id."""

@@ -16,7 +16,7 @@ import pytest
 from backend.service import parse
 from backend.worker import own_network
 from tests.integration.queries.conftest import APP, Pictures
-from tests.support.box import Box, free_port, until
+from tests.support.box import Box, until
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "queries"
 
@@ -202,9 +202,8 @@ def test_commands_run_beside_the_app(alone: Pictures) -> None:
 def test_apps_that_insist_on_one_port_run_side_by_side(alone: Pictures) -> None:
     if not own_network.available():
         pytest.skip("this system gives this user no network namespace")
-    port = free_port()
-    command = f"sh -c 'PORT={port} exec {sys.executable} {APP} {alone.book_file}'"
-    alone.deploy(instances=2, command=command, port=port)
+    command = f"sh -c 'PORT={alone.port} exec {sys.executable} {APP} {alone.book_file}'"
+    alone.deploy(instances=2, command=command)
     alone.ready(2)
     indexes = [alone.put("progress")[0] for _ in range(2)]
     for index in indexes:
