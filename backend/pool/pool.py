@@ -205,7 +205,7 @@ class Pool:
             id=instance.id,
             state=InstanceState.BUSY if away else instance.state,
             created_at=instance.created_at,
-            slots=len(held) if instance.unfit else instance.slots,
+            slots=max(1, len(held)) if instance.unfit else instance.slots,
             running=tuple(
                 RunningTask(
                     id=b.id,
