@@ -91,7 +91,6 @@ class Pictures:
         slots: int = 1,
         command: str = "",
         app: bool = True,
-        port: int = 0,
         **parts: Any,
     ) -> Pictures:
         """Create or update the service; without `app` it can run commands alone."""
@@ -100,7 +99,7 @@ class Pictures:
             "containers": [
                 {
                     "command": command or f"{sys.executable} {APP} {self.book_file}",
-                    "port": port or free_port(),
+                    "port": self.port,
                 }
             ],
             "autoscaler": {"min": instances, "max": instances, "strategies": {"avg_waiting_length": 2}},
