@@ -183,6 +183,8 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_start_is_in_reach(page:
     open_form(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     expect(page.locator(START)).to_be_in_viewport()
+    page.click(START)
+    expect(page.locator("#lp-after .queued")).to_be_in_viewport()
 
 
 def test_a_gateway_that_is_away_is_said_and_nothing_is_lost(page: Page, gateway: FakeGateway) -> None:

@@ -13,11 +13,15 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.stage import DESKTOP, field, log_lines
+from tests.browser.stage import DESKTOP, PHONE, field, log_lines
 from tests.support.box import Box, at_step, until
 
 SLOW = 120_000
 """Milliseconds that a step of a real training on a busy machine may take."""
+
+PICTURES = os.environ.get("SCREENSHOTS", "")
+STEPS = 300 if PICTURES else 40
+"""The whole of the sample training makes better pictures than its first steps."""
 
 Shoot = Callable[[str], None]
 
@@ -47,30 +51,44 @@ def page(browser: Browser, box: Box) -> Iterator[Page]:
 
 
 @pytest.fixture
-def shoot(page: Page, tmp_path: Path) -> Shoot:
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
+def shoot(page: Page) -> Shoot:
+    """Take the pictures of a page: on a desk and on a phone, light and dark."""
 
     def take(name: str) -> None:
-        page.screenshot(path=folder / f"{name}.png")
+        if not PICTURES:
+            return
+        page.evaluate("scrollTo(0, 0)")
+        for size, suffix in ((DESKTOP, ""), (PHONE, "-phone")):
+            page.set_viewport_size(size)  # type: ignore[arg-type]
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.wait_for_timeout(500)
+                dark = "-dark" if scheme == "dark" else ""
+                page.screenshot(path=Path(PICTURES) / f"{name}{suffix}{dark}.png")
+        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme="light")
 
     return take
 
 
-def start(page: Page, name: str, steps: int) -> str:
-    """Fill the form and start; the task's id."""
+def start(page: Page, name: str, steps: int, every: int = 20) -> str:
+    """Fill the form and start; the task's id. Pictures and checkpoints are made every so many steps."""
     page.goto("/")
     expect(page.locator("#lp-outlook")).to_contain_text("Pictures30", timeout=SLOW)
     page.fill(field("output_name"), name)
     page.fill(field("max_train_steps"), str(steps))
-    page.fill(field("sample_every_n_steps"), "20")
-    page.fill(field("save_every_n_steps"), "20")
+    page.fill(field("sample_every_n_steps"), str(every))
+    page.fill(field("save_every_n_steps"), str(every))
     page.keyboard.press("Tab")
     expect(page.locator("#lp-outlook")).to_contain_text(f"Steps{steps}", timeout=SLOW)
     page.click("#lp-start")
     link = page.locator("#lp-after .queued a")
     expect(link).to_be_visible(timeout=SLOW)
     return (link.get_attribute("href") or "").partition("task=")[2]
+
+
+def points_drawn(page: Page) -> int:
+    return int(page.get_attribute(".chart", "data-points") or 0)
 
 
 def steps_shown(page: Page) -> int:
@@ -86,13 +104,13 @@ def test_a_training_from_the_form_to_the_stop(page: Page, box: Box, shoot: Shoot
     # then its log appears line by line, the bar moves, the curve draws, pictures appear
     expect(page.locator(".log .l", has_text="running training")).to_be_visible(timeout=SLOW)
     expect(page.locator(".shot")).not_to_have_count(0, timeout=SLOW)
-    page.wait_for_function("Number(document.querySelector('.chart').dataset.points) > 2")
+    until(lambda: points_drawn(page) > 2, "points of the curve")
     expect(page.locator(".chart canvas")).to_be_visible()
     first = steps_shown(page)
     with box.client() as client:
         handle = client.task(task_id)
         at_step(handle, 25)
-        page.wait_for_function("Number(document.querySelector('.chart').dataset.points) > 20")
+        until(lambda: points_drawn(page) > 20, "points of the curve")
         assert steps_shown(page) > first
         shoot("job-running")
         # when the page is reloaded in the middle
@@ -100,7 +118,7 @@ def test_a_training_from_the_form_to_the_stop(page: Page, box: Box, shoot: Shoot
         page.reload()
         # then everything is there and goes on
         expect(page.locator(".task h2")).to_have_text("moonlight")
-        page.wait_for_function("Number(document.querySelector('.chart').dataset.points) > 20")
+        until(lambda: points_drawn(page) > 20, "points of the curve")
         expect(page.locator(".shot img").first).to_have_js_property("naturalWidth", 64)
         until(lambda: handle.view().log_lines > before, "more lines")
         newest = handle.log(after=before).lines[0][1]
@@ -118,13 +136,14 @@ def test_a_training_from_the_form_to_the_stop(page: Page, box: Box, shoot: Shoot
     expect(page.locator('.made tr[data-kind="checkpoint"]')).to_have_count(len(kept))
 
 
+@pytest.mark.timeout(900)
 def test_a_second_training_says_its_place_and_a_finished_one_gives_its_lora(
     page: Page, box: Box, shoot: Shoot
 ) -> None:
     # given one training that runs and one behind it
-    first = start(page, "first", 40)
-    second = start(page, "second", 40)
-    expect(page.locator("#lp-after .queued")).to_contain_text("second", timeout=SLOW)
+    first = start(page, "first", 60)
+    second = start(page, "moonlight-2", STEPS, max(20, STEPS // 4))
+    expect(page.locator("#lp-after .queued")).to_contain_text("moonlight-2", timeout=SLOW)
     page.goto(f"/jobs?task={second}")
     expect(page.locator(f'.list [data-task="{second}"]')).to_contain_text("queued, position 1", timeout=SLOW)
     expect(page.locator(".progress")).to_contain_text("Position")
@@ -134,13 +153,13 @@ def test_a_second_training_says_its_place_and_a_finished_one_gives_its_lora(
     shoot("service")
     # when both have ended
     with box.client() as client:
-        assert client.task(first).wait(SLOW / 1000).state == "succeeded"
-        assert client.task(second).wait(SLOW / 1000).state == "succeeded"
+        assert client.task(first).wait(SLOW / 400).state == "succeeded"
+        assert client.task(second).wait(SLOW / 400).state == "succeeded"
     # then the page gives the file that they made
     page.goto(f"/jobs?task={second}")
     with page.expect_download() as download:
         page.click("text=Download LoRA")
-    assert download.value.suggested_filename == "second.safetensors"
+    assert download.value.suggested_filename == "moonlight-2.safetensors"
     assert download.value.path().stat().st_size > 10_000
     expect(page.locator(".shot")).not_to_have_count(0)
     shoot("job-done")

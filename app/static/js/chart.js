@@ -119,7 +119,7 @@ export class Chart {
     const style = getComputedStyle(this.box);
     const colour = (name) => style.getPropertyValue(name).trim();
     const line = { stroke: colour("--lp-accent"), width: 2, points: { show: false } };
-    const raw = { stroke: `color-mix(in srgb, ${colour("--lp-accent")} 35%, transparent)`, width: 1, points: { show: false } };
+    const raw = { stroke: `color-mix(in srgb, ${colour("--lp-accent")} 45%, transparent)`, width: 1, points: { show: false } };
     const axis = {
       stroke: colour("--lp-muted"),
       font: `11.5px ${colour("--lp-font")}`,

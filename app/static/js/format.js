@@ -30,7 +30,7 @@ export function about(seconds) {
 export function ago(at) {
   if (!at) return "";
   const s = now() - at;
-  return s < 10 ? "now" : `${about(s)} ago`;
+  return s < 10 ? "just now" : `${about(s)} ago`;
 }
 
 export function clock(at) {

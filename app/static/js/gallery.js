@@ -61,7 +61,7 @@ export class Gallery {
     return h(
       "button",
       { class: "shot", type: "button", onclick: () => this.#look(strip, file.path) },
-      h("img", { src: fileUrl(this.#id, file.path), alt: `${strip.label}, ${name}`, loading: "lazy", decoding: "async", width: 96, height: 96 }),
+      h("img", { src: fileUrl(this.#id, file.path), alt: `${strip.label}, ${name}`, loading: "lazy", decoding: "async", width: 84, height: 84 }),
       name,
     );
   }

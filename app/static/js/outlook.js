@@ -139,6 +139,8 @@ export class Outlook {
     this.result.replaceChildren(h("p", { class: "queued", "data-task": task.id }));
     this.latest = task.id;
     this.#drawNow();
+    // On a phone it stands below the whole form.
+    this.result.scrollIntoView({ block: "nearest" });
   }
 
   #drawNow() {

@@ -53,7 +53,7 @@ function serviceCard(service) {
   return h(
     "section",
     { class: "lp-card service" },
-    h("header", {}, h("h1", {}, service.name), h("span", { class: "lp-muted" }, `${service.type}, ${service.state}`)),
+    h("header", {}, h("h1", {}, service.name), h("span", { class: "lp-muted" }, `${service.type}, ${service.state.toLowerCase()}`)),
     h(
       "dl",
       {},

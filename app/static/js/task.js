@@ -156,7 +156,7 @@ export class Task {
       "Time left": task.state === "running" && Number.isFinite(progress?.eta) && duration(progress.eta),
       Elapsed: ran && duration(ran),
       Position: task.state === "waiting" && task.position && String(task.position),
-      "Expected start": task.state === "waiting" && task.expected_start && `in about ${duration(task.expected_start - now())}`,
+      "Expected start": task.state === "waiting" && task.expected_start && clock(task.expected_start),
       Waiting: task.state === "waiting" && duration(now() - task.created_at),
     };
     const shown = Object.entries(rows).filter(([, value]) => value);
