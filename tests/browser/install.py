@@ -1,4 +1,4 @@
-"""Makes sure that the browser tests have a Chromium: the system's, or playwright's own, installed when there is none."""
+"""Makes sure that the browser tests have a Chromium: one that is there, or one that is installed now."""
 
 from __future__ import annotations
 
