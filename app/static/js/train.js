@@ -113,10 +113,10 @@ function show() {
 /** Have the form checked, one check at a time, always the newest state last. */
 async function check() {
   if (checking) return void (checking.again = true);
-  const mine = (checking = { again: false });
+  const mine = (checking = { again: false, late: false });
   try {
     const answer = await train("check", { values: sent() });
-    if (!mine.again) outlook.show(answer);
+    if (!mine.again && !mine.late) outlook.show(answer);
   } catch (error) {
     outlook.unknown(error.message);
   }
@@ -127,6 +127,9 @@ async function check() {
 async function start(list) {
   values = fields.named(list);
   store();
+  // What the start answers must not be painted over by a check that was asked before it.
+  clearTimeout(timer);
+  if (checking) Object.assign(checking, { again: false, late: true });
   const button = document.querySelector("#lp-start");
   if (button.disabled) return;
   button.disabled = true;
