@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Self
 
-CAUTION = 0.7
+CAUTION = 0.8
 """The quantile that is taken for what is left of a running task."""
 
 
@@ -35,7 +35,7 @@ class Durations:
         return self._sorted[len(self._sorted) // 2] if self._sorted else None
 
     def remaining(self, elapsed: float) -> float | None:
-        """What is left after `elapsed` seconds in seven of ten cases that took longer; None if none ever did.
+        """What is left after `elapsed` seconds in most of the cases that took longer; None if none ever did.
 
         On the safe side of the median, because a plan that relies on it must not fail every second time.
         """

@@ -63,7 +63,7 @@ class LiveRule:
 class World:
     """What a replay assumes about everything but the rule.
 
-    `cold_start`: seconds from the order to an instance's first task; with `boot_sigma`, log-normal with this median.
+    `cold_start`: seconds from the order to an instance's first task; with `boot_sigma`, log-normal with this mean.
     `estimates`: whether run times are guessed at all. `progress`: relative error with which running tasks tell what
     is left of them, None where they do not.
     """
@@ -202,7 +202,8 @@ class Replay:
         self._instances[name] = _Instance(InstanceView(name, InstanceState.STARTING, now))
         boot = self._world.cold_start
         if self._world.boot_sigma:
-            boot *= math.exp(self._random.gauss(0.0, self._world.boot_sigma))
+            sigma = self._world.boot_sigma
+            boot *= math.exp(self._random.gauss(0.0, sigma) - sigma**2 / 2)
         self._at(now + boot, partial(self._ready, name))
 
     def _ready(self, name: str, now: float) -> None:

@@ -23,11 +23,11 @@ from backend.scaling.timeline import Timeline, boot_end, slots_of
 from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
 
 HORIZONS = (1, 2, 4, 8, 16)
-STEP = 2.5
+STEP = 2.4
 """How much more often tasks must come for one idle instance more."""
-BUSY_STEP = 0.27
+BUSY_STEP = 0.28
 """What a busy instance weighs beside an idle one: it will be free for a later task."""
-SHORTEST_GAP = 0.5
+SHORTEST_GAP = 1.0
 """Seconds; tasks put together count as this far apart."""
 SHORTEST_RECHECK = 0.05
 SHORTEST_COLD_START = 5.0
@@ -42,7 +42,7 @@ class Dial:
     keep: float
 
 
-ECONOMY, DEFAULT, COMFORT = Dial(1.15, 1.0), Dial(0.45, 2.4), Dial(0.0, 6.0)
+ECONOMY, DEFAULT, COMFORT = Dial(1.15, 1.0), Dial(0.55, 2.45), Dial(0.0, 6.0)
 
 
 def dial(comfort: float) -> Dial:
