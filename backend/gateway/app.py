@@ -32,7 +32,7 @@ from backend.gateway.queue_request import PREFIX
 from backend.gateway.watching import SILENCE
 from backend.settings import Settings, administrator_token
 from backend.store.call import command
-from backend.store.connection import AsyncStore
+from backend.store.multiplex import MultiplexedStore
 from backend.views import ErrorView
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -64,7 +64,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     `silence`: seconds without a byte from a websocket client after which its items go to others.
     """
     settings = settings.resolved()
-    store = AsyncStore(settings.redis_url)
+    store = MultiplexedStore(settings.redis_url)
     hub = Hub(store)
     catalog = Catalog(store, hub)
     token = settings.token or administrator_token(settings.data_dir)

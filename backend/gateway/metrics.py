@@ -20,6 +20,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._children: dict[tuple[Counter, str], Counter] = {}
         ProcessCollector(registry=self.registry)
         labels = ("queue",)
         self.puts = Counter("lorapool_puts", "Items and tasks taken.", labels, registry=self.registry)
@@ -37,6 +38,21 @@ class Metrics:
         self.instances = Gauge(
             "lorapool_instances", "Instances.", ("service", "state"), registry=self.registry
         )
+
+    def count_put(self, queue: str) -> None:
+        """One more item or task taken."""
+        self._child(self.puts, queue).inc()
+
+    def count_delivered(self, queue: str, items: int) -> None:
+        """Items given to a reader or watcher."""
+        self._child(self.delivered, queue).inc(items)
+
+    def _child(self, counter: Counter, queue: str) -> Counter:
+        # Looking a label up takes longer than counting.
+        child = self._children.get((counter, queue))
+        if child is None:
+            child = self._children[counter, queue] = counter.labels(queue)
+        return child
 
     def text(self) -> bytes:
         """Everything in Prometheus's text form."""

@@ -151,7 +151,7 @@ class QueueApi:
         poll = LongPoll(self._gateway.hub, receive, target.service.rpc.keepalive / 1000)
         response, items = await poll.get(request, target)
         if items:
-            self._gateway.metrics.delivered.labels(target.queue.name).inc(items)
+            self._gateway.metrics.count_delivered(target.queue.name, items)
         return response
 
     async def _post(
@@ -169,7 +169,7 @@ class QueueApi:
             limits = target.service.queue.source if target.is_input else target.service.queue.sink
             body = await self._body(target, receive, limits.max_payload_size_kb * 1024)
         response = await queue_operations.put(request, target, body)
-        self._gateway.metrics.puts.labels(target.queue.name).inc()
+        self._gateway.metrics.count_put(target.queue.name)
         return response
 
     async def _body(self, target: Target, receive: Receive, limit: int) -> bytes:

@@ -35,7 +35,7 @@ class Session:
     def __init__(self, gateway: Gateway, benches: Benches, watch: Watch) -> None:
         self._store = gateway.store
         self._hub = gateway.hub
-        self._delivered = gateway.metrics.delivered.labels(watch.queue)
+        self._metrics = gateway.metrics
         self._benches = benches
         self._watch = watch
         self._sent: list[int] = []
@@ -85,7 +85,7 @@ class Session:
             await deliver(item)
             if self._watch.auto_commit:
                 self._sent.append(item.index)
-        self._delivered.inc(len(items))
+        self._metrics.count_delivered(self._watch.queue, len(items))
 
     async def _park(self) -> None:
         """Until the place is free again."""

@@ -20,6 +20,8 @@ JSON = "application/json"
 
 
 def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return _ONE_BYTE[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -28,13 +30,16 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
+
+
 def _field(number: int, payload: bytes) -> bytes:
     """A length-delimited field (wire type 2)."""
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 
 def _map(number: int, values: Mapping[str, str]) -> bytes:
-    return b"".join(_field(number, _text(1, key) + _text(2, value)) for key, value in values.items())
+    return b"".join([_field(number, _text(1, key) + _text(2, value)) for key, value in values.items()])
 
 
 def _text(number: int, text: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,12 +30,14 @@ async def patiently(store: AsyncStore, call: Call[T]) -> T:
 
 async def persist(work: Callable[[], Awaitable[T]]) -> T:
     """The same for anything that asks the store."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
+    try:
+        return await work()
+    except StoreUnavailable:
+        deadline = time.monotonic() + PATIENCE
     while True:
+        await asyncio.sleep(_PAUSE)
         try:
             return await work()
         except StoreUnavailable:
-            if loop.time() + _PAUSE > deadline:
+            if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(_PAUSE)

@@ -107,9 +107,16 @@ class Item:
 
 
 def read_items(answer: list[Any]) -> list[Item]:
-    """Items from a script's flat (index, tags, data) *."""
-    triples = zip(answer[0::3], answer[1::3], answer[2::3], strict=True)
-    return [Item(int(index), json.loads(tags), data) for index, tags, data in triples]
+    """Items from a script's page: (index, size of tags, size of data) *, and all tags and data in one."""
+    if not answer:
+        return []
+    numbers, text = [int(number) for number in answer[0].split()], answer[1]
+    items, at = [], 0
+    for index, tags, data in zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True):
+        middle, end = at + tags, at + tags + data
+        items.append(Item(index, json.loads(text[at:middle]), text[middle:end]))
+        at = end
+    return items
 
 
 def wanted_pair(tags: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 -- Give a connected consumer what it may have now, after committing what it was sent (auto commit).
 -- ARGV: queue, group, consumer, session, gateway, lease ms, most items, most bytes, wanted pair, sent index *
--- Answers (state, (index, tags, data) *): 'ok', 'full' (no room in its window), 'empty', 'ended' or 'lost'.
+-- Answers (state) or ('ok', page): 'ok', 'full' (no room in its window), 'empty', 'ended' or 'lost'.
 --@include queue_find
 local queue, group, consumer, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local part, group_part = queue_part(queue, group, consumer), queue_part(queue, group)
@@ -28,11 +28,11 @@ if most <= 0 then
   redis.call('HSET', record, 'full', '1')
   return { 'full' }
 end
-local answer, limit = { 'ok' }, tonumber(ARGV[8])
+local page, limit = {}, tonumber(ARGV[8])
 local found, owned, since = {}, {}, {}
 queue_find(queue, todo, tonumber(c[6]), cjson.decode(c[5]), function(index)
   if too_slow[index] then return false end
-  if not queue_add(queue, index, answer, limit, c[4] ~= '1') then return true end
+  if not queue_add(queue, index, page, limit, c[4] ~= '1') then return true end
   found[#found + 1] = index
   owned[#owned + 1], owned[#owned + 2] = index, consumer
   since[#since + 1], since[#since + 2] = at, index
@@ -44,7 +44,7 @@ if #found > 0 then
   redis.call('SADD', held, unpack(found))
   if idle > 0 then redis.call('ZADD', pending, unpack(since)) end
   redis.call('HSET', record, 'active_at', at, 'index', found[#found])
-  return answer
+  return { 'ok', queue_page(page) }
 end
 if q[2] == '1' and redis.call('HLEN', owner) == 0 then return { 'ended' } end
 queue_want(queue, ARGV[9])

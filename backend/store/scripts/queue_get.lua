@@ -1,6 +1,6 @@
 -- Read items in delivery order, and take them out if asked to.
 -- ARGV: queue, first index (-1 = only the newest), how many, all of them or none (1|0), take out (1|0),
---       most bytes, wanted pair or '', tags. Answers (index, tags, data) *.
+--       most bytes, wanted pair or '', tags. Answers a page, or ().
 --@include queue_find
 local queue, first, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local wanted, limit = cjson.decode(ARGV[8]), tonumber(ARGV[6])
@@ -19,13 +19,12 @@ if #found < most and ARGV[4] == '1' then
   queue_want(queue, ARGV[7])
   return {}
 end
-local answer, read = {}, {}
+local page, read = {}, {}
 for _, index in ipairs(found) do
-  if not queue_add(queue, index, answer, limit, true) then break end
+  if not queue_add(queue, index, page, limit, true) then break end
   read[#read + 1] = index
 end
 for i = 1, ARGV[5] == '1' and #read or 0, QUEUE_CHUNK do
   queue_remove(queue, { unpack(read, i, math.min(i + QUEUE_CHUNK - 1, #read)) })
 end
-answer.any, answer.bytes = nil, nil
-return answer
+return { queue_page(page) }

@@ -78,15 +78,20 @@ local function queue_newest(queue, wanted, visit)
   if newest >= 0 then visit(queue_number(newest)) end
 end
 
--- Add (index, tags, data) to an answer, within a limit of bytes unless it is the first. Answers whether it fitted.
-local function queue_add(queue, index, answer, limit, with_data)
+-- Add an item to a page, within a limit of bytes unless it is the first. Answers whether it fitted.
+local function queue_add(queue, index, page, limit, with_data)
   local item = redis.call('HMGET', P.queue_items .. queue, 't' .. index, with_data and 'd' .. index or '')
   local tags, data = item[1] or '{}', item[2] or ''
-  answer.bytes = (answer.bytes or 0) + #tags + #data
-  if answer.any and answer.bytes > limit then return false end
-  answer.any = true
-  answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = index, tags, data
+  page.bytes = (page.bytes or 0) + #tags + #data
+  if #page > 0 and page.bytes > limit then return false end
+  page[#page + 1] = tags .. data
+  page.sizes = (page.sizes or '') .. ' ' .. index .. ' ' .. #tags .. ' ' .. #data
   return true
+end
+
+-- A page as two strings (index, size of tags, size of data) * and all tags and data: clients read few strings fast.
+local function queue_page(page)
+  return page.sizes or '', table.concat(page)
 end
 
 -- Put down that somebody waits for items with these tags.

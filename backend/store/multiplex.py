@@ -1,0 +1,245 @@
+"""The store for a process that asks it a lot: one connection that all calls share.
+
+Redis answers in the order in which it was asked, so calls need not wait for each other: they are written as they come,
+those of one turn of the event loop in one write. A client library's pool of connections costs several times as much
+per call. Nothing that blocks the connection may be asked here; subscriptions have connections of their own.
+
+Protocol: RESP2, https://redis.io/docs/latest/develop/reference/protocol-spec/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import redis
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.exceptions import NoScriptError
+
+from backend.store.call import Argument, Call, source
+from backend.store.connection import TIMEOUT, AsyncStore
+
+T = TypeVar("T")
+
+_ERRORS: dict[bytes, type[redis.RedisError]] = {
+    b"NOSCRIPT": NoScriptError,
+    b"LOADING": redis.exceptions.BusyLoadingError,
+    b"OOM": redis.exceptions.OutOfMemoryError,
+    b"READONLY": redis.exceptions.ReadOnlyError,
+    b"MASTERDOWN": redis.exceptions.MasterDownError,
+    b"NOAUTH": redis.AuthenticationError,
+    b"WRONGPASS": redis.AuthenticationError,
+}
+
+
+class MultiplexedStore(AsyncStore):
+    """An `AsyncStore` whose calls share one connection; it connects when it is first asked, and again when cut."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._connection: _Connection | None = None
+        self._connecting = asyncio.Lock()
+
+    async def run_all(self, calls: list[Call[T]]) -> list[T]:
+        """Run many calls in one round trip, each answer read by its call."""
+        return list(await asyncio.gather(*[self.run(call) for call in calls]))
+
+    async def _answer(self, call: Call[Any]) -> Any:
+        connection = self._connection
+        if connection is None or connection.lost:
+            connection = await self._connect()
+        if call.script is None:
+            return await connection.ask(call.args)
+        try:
+            return await connection.ask(("EVALSHA", _sha(call.script), 0, *call.args))
+        except NoScriptError:
+            return await connection.ask(("EVAL", source(call.script), 0, *call.args))
+
+    async def _connect(self) -> _Connection:
+        async with self._connecting:
+            if self._connection is None or self._connection.lost:
+                try:
+                    async with asyncio.timeout(TIMEOUT):
+                        self._connection = await _open(self.url)
+                except (OSError, TimeoutError) as error:
+                    raise redis.ConnectionError(str(error) or "no connection in time") from error
+            return self._connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._connection is not None:
+            self._connection.close()
+            await asyncio.sleep(0)  # the loop closes the socket at its next turn
+        await super().close()
+
+
+@cache
+def _sha(name: str) -> str:
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+async def _open(url: str) -> _Connection:
+    """A connection that is logged in and at the right database."""
+    loop, where = asyncio.get_running_loop(), parse_url(url)
+    if "path" in where:
+        _, connection = await loop.create_unix_connection(_Connection, where["path"])
+    else:
+        secure = ssl.create_default_context() if where.get("connection_class") is SSLConnection else None
+        host, port = where.get("host", "localhost"), where.get("port", 6379)
+        _, connection = await loop.create_connection(_Connection, host, port, ssl=secure)
+    try:
+        if where.get("password"):
+            user = [where["username"]] if where.get("username") else []
+            await connection.ask(("AUTH", *user, where["password"]))
+        if where.get("db"):
+            await connection.ask(("SELECT", where["db"]))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class _Connection(asyncio.Protocol):
+    """Requests in, answers out in the same order."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.WriteTransport | None = None
+        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._unsent: list[bytes] = []
+        self._received = bytearray()
+        self._heard = self._loop.time()
+        self._watch: asyncio.TimerHandle | None = None
+        self.lost = False
+
+    def ask(self, args: Sequence[Argument]) -> asyncio.Future[Any]:
+        """The answer to come: a RedisError when the server refuses, a ConnectionError when the line is cut."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self.lost or self._transport is None:
+            future.set_exception(redis.ConnectionError("the connection was lost"))
+            return future
+        if not self._asked:
+            self._heard = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(TIMEOUT / 10, self._look)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(pack(args))
+        self._asked.append(future)
+        return future
+
+    def close(self) -> None:
+        """Close it; what was not answered fails."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(
+            redis.ConnectionError(f"the connection was cut ({exc})" if exc else "the connection was closed")
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        self._received += data
+        at = 0
+        try:
+            while at < len(self._received):
+                answer, at = parse(self._received, at)
+                future = self._asked.popleft()
+                if future.done():  # nobody waits for it any more
+                    continue
+                if isinstance(answer, redis.RedisError):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+        except Incomplete:
+            pass
+        del self._received[:at]
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if self._transport is not None and not self.lost:
+            self._transport.write(b"".join(unsent))
+
+    def _look(self) -> None:
+        """Give up on a server that has been silent for too long."""
+        self._watch = None
+        if not self._asked:
+            return
+        if self._loop.time() - self._heard > TIMEOUT:
+            assert self._transport is not None
+            self._transport.abort()
+            self._fail(redis.TimeoutError(f"no answer within {TIMEOUT:.0f} s"))
+            return
+        self._watch = self._loop.call_later(TIMEOUT / 10, self._look)
+
+    def _fail(self, error: redis.RedisError) -> None:
+        self.lost = True
+        if self._watch is not None:
+            self._watch.cancel()
+        while self._asked:
+            future = self._asked.popleft()
+            if not future.done():
+                future.set_exception(error)
+
+
+class Incomplete(Exception):
+    """The rest of an answer has not come yet."""
+
+
+def pack(args: Sequence[Argument]) -> bytes:
+    """A request: an array of bulk strings."""
+    parts = [b"*%d\r\n" % len(args)]
+    for arg in args:
+        value = arg if isinstance(arg, bytes) else str(arg).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(parts)
+
+
+def parse(data: bytes | bytearray, at: int) -> tuple[Any, int]:
+    """The answer that begins at `at`, and where it ends. An error is an answer too: a RedisError.
+
+    Raises:
+        Incomplete: it goes on behind the end of `data`.
+    """
+    end = data.find(b"\r\n", at)
+    if end < 0:
+        raise Incomplete
+    kind, head, after = data[at], data[at + 1 : end], end + 2
+    match kind:
+        case 36:  # $ a bulk string, -1 for none
+            size = int(head)
+            if size < 0:
+                return None, after
+            if len(data) < after + size + 2:
+                raise Incomplete
+            return bytes(data[after : after + size]), after + size + 2
+        case 58:  # : an integer
+            return int(head), after
+        case 43:  # + a status
+            return bytes(head), after
+        case 42:  # * an array, -1 for none
+            return _array(data, int(head), after)
+        case 45:  # - an error
+            code, _, _ = bytes(head).partition(b" ")
+            return _ERRORS.get(code, redis.ResponseError)(head.decode("utf-8", "replace")), after
+    raise redis.InvalidResponse(f"an answer that begins with {bytes(data[at:end])!r}")
+
+
+def _array(data: bytes | bytearray, size: int, at: int) -> tuple[list[Any] | None, int]:
+    if size < 0:
+        return None, at
+    items = []
+    for _ in range(size):
+        item, at = parse(data, at)
+        items.append(item)
+    return items, at
