@@ -23,7 +23,7 @@ class Late:
 
     def __init__(self, make: Callable[[], ASGIApp], waiting: str) -> None:
         self._make = make
-        self._waiting = HTMLResponse(waiting, headers={"cache-control": "no-store"})
+        self._waiting = waiting
         self._app: ASGIApp | None = None
         self._failed = ""
 
@@ -53,6 +53,7 @@ class Late:
         elif self._failed:
             await PlainTextResponse(self._failed, status_code=500)(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/"):
-            await self._waiting(scope, receive, send)
+            answer = HTMLResponse(self._waiting, headers={"cache-control": "no-store"})
+            await answer(scope, receive, send)
         else:
             await PlainTextResponse("The form is not ready yet.", status_code=503)(scope, receive, send)

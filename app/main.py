@@ -11,13 +11,14 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
+from starlette.middleware.gzip import GZipMiddleware
 
 from app import live, pages, training
 from app.board import Board
 from app.gateway import Gateway
 from app.late import Late
 from app.pool import Pool
-from app.security import GetOnly, Guard
+from app.security import Guard, PageOnly
 from backend.client import Client
 
 _LONGEST_GOODBYE = 1
@@ -51,7 +52,7 @@ def create_app(
     for part in (live, pages, training):
         part.install(app)
     app.state.form = Late(lambda: _form(root_path), pages.waiting("train", root_path))
-    app.mount("/", GetOnly(app.state.form))
+    app.mount("/", PageOnly(GZipMiddleware(app.state.form)))
     names = os.environ.get("LORAPOOL_UI_HOSTS", "").split(",")
     app.add_middleware(Guard, host=host, names=[platform.node(), *(name.strip() for name in names)])
     return app

@@ -7,7 +7,7 @@ a request that changes something, and every WebSocket, must come from a page of 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -65,6 +65,15 @@ def known_host(host_header: str, names: Iterable[str]) -> bool:
     return True
 
 
+_FORM_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+"""Gradio evaluates its scripts; but nothing is loaded from, or sent to, another place."""
+_NOTHING = {"error": "NotFound", "message": "There is nothing here."}
+
+
 class Guard:
     """The middleware. `host` is what the front end listens on; on loopback only addresses and `names` are served."""
 
@@ -78,7 +87,7 @@ class Guard:
             return
         refusal = self._refusal(scope, Headers(scope=scope))
         if refusal is None:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, receive, _with_headers(send, OWN_HEADERS))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "not from this page"})
         else:
@@ -98,25 +107,38 @@ class Guard:
         return None
 
 
-class GetOnly:
-    """An application that may only be looked at: Gradio's own uploads and queues are of no use to our form."""
+class PageOnly:
+    """Of Gradio the page and what it is made of, to be looked at: no uploads, files, proxies and queues.
+
+    Our form needs none of them, and each has been a way in before (CVE-2023-51449, CVE-2026-28416).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
-            body = {"error": "Forbidden", "message": "This address takes nothing."}
-            await JSONResponse(body, status_code=405)(scope, receive, send)
-        else:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            await JSONResponse(_NOTHING, status_code=405)(scope, receive, send)
+        elif path == "/":
+            await self._app(scope, receive, _with_headers(send, {"content-security-policy": _FORM_POLICY}))
+        elif path.startswith("/assets/"):
+            # Named by their content.
+            forever = {"cache-control": "public, max-age=31536000, immutable"}
+            await self._app(scope, receive, _with_headers(send, forever))
+        elif path.startswith("/static/") or path in ("/theme.css", "/favicon.ico", "/manifest.json"):
             await self._app(scope, receive, send)
+        else:
+            await JSONResponse(_NOTHING, status_code=404)(scope, receive, send)
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """The same, with these headers where the answer has not its own."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             names = {name.lower() for name, _ in message["headers"]}
-            extra = [(k.encode(), v.encode()) for k, v in OWN_HEADERS.items() if k.encode() not in names]
+            extra = [(k.encode(), v.encode()) for k, v in headers.items() if k.encode() not in names]
             message = {**message, "headers": [*message["headers"], *extra]}
         await send(message)
 

@@ -98,6 +98,8 @@ def test_a_file_that_could_run_is_saved_and_never_shown(http: httpx.Client, gate
 
 def test_gradios_own_uploads_are_closed(http: httpx.Client) -> None:
     assert http.post("/gradio_api/upload", files={"files": b"x"}).status_code == 405
+    for path in ("/gradio_api/file=/etc/passwd", "/file=/etc/passwd", "/gradio_api/info", "/config"):
+        assert http.get(path).status_code == 404
 
 
 def test_what_the_gateway_refuses_is_passed_on_in_its_words(http: httpx.Client) -> None:

@@ -152,9 +152,7 @@ def test_a_log_of_a_hundred_thousand_lines_stays_light_and_can_be_searched(
     expect(page.locator(".log header")).to_contain_text("100 000 lines")
     assert log_lines(page)[-1] == "entry 100000"
     page.eval_on_selector(LOG, "view => view.scrollTo(0, 0)")
-    expect(page.locator(".log .l", has_text="entry 1").first).to_be_visible()
-    expect(page.locator(".log .l").first).not_to_have_text("…")
-    assert log_lines(page)[0] == "entry 1"
+    expect(page.locator('.log .l[data-n="1"]')).to_have_text("entry 1")
     assert page.locator(".log .l").count() < 100
     page.fill(".log input", "needle")
     expect(page.locator(".log .hit")).to_have_text("the needle", timeout=60_000)
