@@ -1,12 +1,21 @@
 """The HTTP and WebSocket face: queue protocol, control API, metrics.
 
-`app.py`          the application, and serving it
-`auth.py`         tokens and signatures
-`catalog.py`      deployed services, kept fresh
-`hub.py`          the one subscription of this process, and who waits for what
-`answers.py`      errors as answers
-`queue_api.py`    the queue protocol; `queue_request.py` reads its queries, `watching.py` serves its watchers
-`control_api.py`  services, tasks, instances; `task_stream.py` follows a task as server-sent events
-`liveness.py`     whether a websocket client is still there
-`metrics.py`      counters for Prometheus
+`app.py`              the application, and serving it
+`context.py`          what the handlers share
+`auth.py`             tokens and signatures
+`catalog.py`          deployed services, kept fresh
+`hub.py`              the one subscription of this process, and who waits for what
+`answers.py`          errors as answers
+
+`queue_api.py`        the queue protocol: from a request to its queue
+`queue_request.py`    reads paths, parameters, tags and headers; `body.py` bodies
+`queue_operations.py` each operation on one queue, from a request to its answer
+`watching.py`         watchers' connections; `session.py` one consumer; `bench.py` who is woken; `line.py` the socket
+`rate.py`             requests per second
+`queue_docs.py`       its part of the OpenAPI document
+
+`services_api.py`     services, instances, decisions, everything that changes
+`tasks_api.py`        tasks, logs, files; `submit.py` takes a task; `task_stream.py` follows one
+`task_views.py`       records as views
+`metrics.py`          counters for Prometheus; `gauges.py` what the deployment looks like
 """

@@ -25,7 +25,7 @@ from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
 from backend.gateway.gauges import refresh
 from backend.gateway.hub import Hub
-from backend.gateway.liveness import WatchedWebSocket
+from backend.gateway.line import WatchedWebSocket
 from backend.gateway.metrics import CONTENT_TYPE, Metrics
 from backend.gateway.queue_api import QueueApi
 from backend.gateway.queue_request import PREFIX
@@ -149,7 +149,7 @@ def serve(settings: Settings, *, silence: float = SILENCE) -> None:
         ws=WatchedWebSocket,
         ws_max_size=1 << 20,
         ws_ping_interval=5.0,
-        # Whether a client is there is decided by anything it sends, see liveness.py.
+        # Whether a client is there is decided by anything it sends, see line.py.
         ws_ping_timeout=None,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=3,

@@ -15,7 +15,8 @@ from backend.gateway.hub import Hub
 from backend.gateway.metrics import Metrics
 from backend.settings import Settings
 from backend.store import tasks
-from backend.store.connection import AsyncStore, Store
+from backend.store.connection import Store
+from backend.store.multiplex import MultiplexedStore
 from backend.task import Task
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class Gateway:
     """The parts of one gateway process."""
 
     settings: Settings
-    store: AsyncStore
+    store: MultiplexedStore
     hub: Hub
     catalog: Catalog
     authority: Authority

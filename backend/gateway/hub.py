@@ -11,14 +11,12 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
-
+from backend.errors import StoreUnavailable
 from backend.queue.stream import consumer_topic, stream_topic
-from backend.store.connection import AsyncStore
 from backend.store.keys import key
+from backend.store.multiplex import MultiplexedStore
 
 log = logging.getLogger("lorapool.gateway")
 
@@ -27,9 +25,6 @@ POLL = 1.0
 
 TICK = 2.0
 """Seconds between two looks of those who also wait for time to pass (leases, `max_idle`)."""
-
-SILENCE = 10.0
-"""Seconds without a word from the store, asked every second, after which the subscription is made anew."""
 
 
 class Waiter(Protocol):
@@ -81,7 +76,7 @@ def service_topic(service: str) -> str:
 class Hub:
     """Topics and their waiters, fed by one subscription."""
 
-    def __init__(self, store: AsyncStore) -> None:
+    def __init__(self, store: MultiplexedStore) -> None:
         self._store = store
         self._topics: dict[str, dict[Waiter, None]] = {}
         self._ticking: dict[Waiter, None] = {}
@@ -152,34 +147,20 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._store.redis.pubsub() as pubsub:
-                    await pubsub.subscribe(key("events"), key("queue_events"))
-                    await self._read(pubsub)
-            except (RedisError, OSError) as error:
+                await self._store.listen([key("events"), key("queue_events")], self._dispatch, self._standing)
+            except StoreUnavailable as error:
                 if self.connected.is_set():
-                    log.warning("the store's announcements are lost (%s); looking every second", error)
+                    log.warning("%s; looking every second until it does", error)
             self.connected.clear()
             await asyncio.sleep(POLL / 4)
 
-    async def _read(self, pubsub: PubSub) -> None:
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
-        while True:
-            message: dict[str, Any] | None = await pubsub.get_message(timeout=1.0)
-            if message is None:
-                if loop.time() - heard > SILENCE:
-                    raise ConnectionError("no answer")
-                await pubsub.ping()
-                continue
-            heard = loop.time()
-            if message["type"] == "subscribe" and not self.connected.is_set():
-                self.connected.set()
-                # What was announced while nobody listened is found by looking.
-                self._wake_all()
-            elif message["type"] == "message":
-                self._dispatch(message["channel"], json.loads(message["data"]))
+    def _standing(self) -> None:
+        self.connected.set()
+        # What was announced while nobody listened is found by looking.
+        self._wake_all()
 
-    def _dispatch(self, channel: bytes, said: dict[str, str]) -> None:
+    def _dispatch(self, channel: bytes, message: bytes) -> None:
+        said: dict[str, str] = json.loads(message)
         if channel.decode() == key("queue_events"):
             if "pair" in said:
                 self._wake(stream_topic(said["queue"], said["pair"]))

@@ -49,7 +49,7 @@ class Session:
         if await patiently(self._store, consumers.connect(self._watch)) == "ended":
             raise QueueEnded(f"queue {self._watch.queue} was ended and all of it was delivered")
 
-    async def run(self, deliver: Callable[[Item], Awaitable[None]], *, looks_often: bool) -> str:
+    async def run(self, deliver: Callable[[list[Item]], Awaitable[None]], *, looks_often: bool) -> str:
         """Deliver until the queue ends, or until cancelled. `looks_often`: items come back by time alone."""
         watch, seat = self._watch, Seat()
         topic = consumer_topic(watch.queue, watch.group, watch.consumer)
@@ -58,7 +58,7 @@ class Session:
                 pass
         return "ended"
 
-    async def _turn(self, deliver: Callable[[Item], Awaitable[None]], bench: Bench, seat: Seat) -> bool:
+    async def _turn(self, deliver: Callable[[list[Item]], Awaitable[None]], bench: Bench, seat: Seat) -> bool:
         """Fetch once and do what follows; False at the end of the queue."""
         try:
             delivery = await self._store.run(consumers.fetch(self._watch, sent=self._sent))
@@ -69,7 +69,10 @@ class Session:
         match delivery.state:
             case "ok":
                 bench.wake()
-                await self._deliver(deliver, delivery.items)
+                await deliver(delivery.items)
+                if self._watch.auto_commit:
+                    self._sent = [item.index for item in delivery.items]
+                self._metrics.count_delivered(self._watch.queue, len(delivery.items))
             case "empty":
                 await bench.sit(seat)
             case "full":
@@ -79,13 +82,6 @@ class Session:
             case "ended":
                 return False
         return True
-
-    async def _deliver(self, deliver: Callable[[Item], Awaitable[None]], items: list[Item]) -> None:
-        for item in items:
-            await deliver(item)
-            if self._watch.auto_commit:
-                self._sent.append(item.index)
-        self._metrics.count_delivered(self._watch.queue, len(items))
 
     async def _park(self) -> None:
         """Until the place is free again."""

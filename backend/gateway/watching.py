@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from backend.errors import Conflict, StoreUnavailable
 from backend.gateway.bench import Benches
 from backend.gateway.context import Gateway
-from backend.gateway.liveness import EXTENSION, Liveness
+from backend.gateway.line import EXTENSION, Line
 from backend.gateway.queue_operations import Target
 from backend.gateway.queue_request import QueueRequest
 from backend.gateway.session import Session
@@ -59,19 +59,16 @@ class Watching:
         except BaseException:
             await asyncio.shield(session.disconnect(counted=False, reason="its connection broke"))
             raise
-        binary = request.protobuf
+        line: Line = scope["extensions"][EXTENSION]
+        encode = frames.frame if request.protobuf else frames.json_frame
 
-        async def deliver(item: Item) -> None:
-            if binary:
-                await send({"type": "websocket.send", "bytes": frames.frame(item)})
-            else:
-                await send({"type": "websocket.send", "text": frames.json_frame(item).decode()})
+        async def deliver(items: list[Item]) -> None:
+            await line.send([encode(item) for item in items], text=not request.protobuf)
 
-        liveness: Liveness = scope["extensions"][EXTENSION]
-        others = [_until_closed(receive), _until_silent(liveness, self._silence)]
+        others = [_until_closed(receive), _until_silent(line, self._silence)]
         reason = await self._serve(session, deliver, others, target)
         if reason == "silent":
-            liveness.cut()
+            line.cut()
         elif reason == "ended":
             await send({"type": "websocket.close", "code": 1000, "reason": "the queue was ended"})
 
@@ -81,8 +78,8 @@ class Watching:
         encode = frames.frame if request.protobuf else frames.json_frame
         media = frames.PROTOBUF if request.protobuf else frames.JSON
 
-        async def deliver(item: Item) -> None:
-            body = frames.delimited(encode(item))
+        async def deliver(items: list[Item]) -> None:
+            body = b"".join([frames.delimited(encode(item)) for item in items])
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
         start = {
@@ -123,7 +120,7 @@ class Watching:
     async def _serve(
         self,
         session: Session,
-        deliver: Callable[[Item], Awaitable[None]],
+        deliver: Callable[[list[Item]], Awaitable[None]],
         ends: list[Coroutine[Any, Any, str]],
         target: Target,
     ) -> str:
@@ -166,7 +163,7 @@ async def _until_closed(receive: Receive) -> str:
     return "closed"
 
 
-async def _until_silent(liveness: Liveness, seconds: float) -> str:
-    while liveness.silent_for() < seconds:
+async def _until_silent(line: Line, seconds: float) -> str:
+    while line.silent_for() < seconds:
         await asyncio.sleep(min(_LOOK, seconds / 4))
     return "silent"

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import redis
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.exceptions import NoScriptError
 
+from backend.errors import StoreUnavailable
 from backend.store.call import Argument, Call, source
 from backend.store.connection import TIMEOUT, AsyncStore
 
@@ -63,12 +64,34 @@ class MultiplexedStore(AsyncStore):
     async def _connect(self) -> _Connection:
         async with self._connecting:
             if self._connection is None or self._connection.lost:
-                try:
-                    async with asyncio.timeout(TIMEOUT):
-                        self._connection = await _open(self.url)
-                except (OSError, TimeoutError) as error:
-                    raise redis.ConnectionError(str(error) or "no connection in time") from error
+                self._connection = await self._new()
             return self._connection
+
+    async def _new(self) -> _Connection:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await _open(self.url)
+        except (OSError, TimeoutError) as error:
+            raise redis.ConnectionError(str(error) or "no connection in time") from error
+
+    async def listen(
+        self, channels: Sequence[str], heard: Callable[[bytes, bytes], None], standing: Callable[[], None]
+    ) -> None:
+        """Call `heard` with the channel and the message of all that is published, on a connection of its own.
+
+        `standing` is called once the subscription stands: what was published before was not heard.
+
+        Raises:
+            StoreUnavailable: it could not be made, or was lost.
+        """
+        try:
+            connection = await self._new()
+            try:
+                await connection.subscribe(channels, heard, standing)
+            finally:
+                connection.close()
+        except redis.RedisError as error:
+            raise StoreUnavailable(f"the store announces nothing ({error})") from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -115,6 +138,8 @@ class _Connection(asyncio.Protocol):
         self._received = bytearray()
         self._heard = self._loop.time()
         self._watch: asyncio.TimerHandle | None = None
+        self._subscriber: Callable[[bytes, bytes], None] | None = None
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self.lost = False
 
     def ask(self, args: Sequence[Argument]) -> asyncio.Future[Any]:
@@ -132,6 +157,21 @@ class _Connection(asyncio.Protocol):
         self._unsent.append(pack(args))
         self._asked.append(future)
         return future
+
+    async def subscribe(
+        self, channels: Sequence[str], heard: Callable[[bytes, bytes], None], standing: Callable[[], None]
+    ) -> None:
+        """Pass on what is published until the line is cut, which raises; nothing else can be asked meanwhile."""
+        await self.ask(("SUBSCRIBE", *channels))
+        self._subscriber = heard
+        standing()
+        while not self.lost:
+            await asyncio.wait([self._ended], timeout=TIMEOUT / 10)
+            if self._loop.time() - self._heard > TIMEOUT:
+                raise redis.TimeoutError(f"no answer within {TIMEOUT:.0f} s")
+            assert self._transport is not None
+            self._transport.write(pack(("PING",)))
+        raise redis.ConnectionError("the connection was cut")
 
     def close(self) -> None:
         """Close it; what was not answered fails."""
@@ -154,16 +194,22 @@ class _Connection(asyncio.Protocol):
         try:
             while at < len(self._received):
                 answer, at = parse(self._received, at)
-                future = self._asked.popleft()
-                if future.done():  # nobody waits for it any more
-                    continue
-                if isinstance(answer, redis.RedisError):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+                self._take(answer)
         except Incomplete:
             pass
         del self._received[:at]
+
+    def _take(self, answer: Any) -> None:
+        if self._asked:
+            future = self._asked.popleft()
+            if future.done():  # nobody waits for it any more
+                return
+            if isinstance(answer, redis.RedisError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        elif self._subscriber is not None and isinstance(answer, list) and answer[0] == b"message":
+            self._subscriber(answer[1], answer[2])
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -184,6 +230,8 @@ class _Connection(asyncio.Protocol):
 
     def _fail(self, error: redis.RedisError) -> None:
         self.lost = True
+        if not self._ended.done():
+            self._ended.set_result(None)
         if self._watch is not None:
             self._watch.cancel()
         while self._asked:

@@ -8,12 +8,12 @@ from typing import cast
 from backend.gateway.bench import Benches, Seat
 from backend.gateway.hub import Hub
 from backend.queue.stream import stream_topic
-from backend.store.connection import AsyncStore
 from backend.store.consumers import Watch
+from backend.store.multiplex import MultiplexedStore
 
 
 def _benches() -> tuple[Hub, Benches]:
-    hub = Hub(cast(AsyncStore, None))
+    hub = Hub(cast(MultiplexedStore, None))
     return hub, Benches(hub)
 
 
