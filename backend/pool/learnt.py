@@ -10,6 +10,9 @@ from backend.scaling import Durations, Estimator, Memory, Usage
 from backend.store.tasks import Brief
 
 
+_MOST_STEPS = 10**9
+
+
 class Learnt:
     """Mutable; saved as JSON so that the next supervisor goes on from here."""
 
@@ -34,7 +37,7 @@ class Learnt:
     def expected(self, task: Brief) -> float | None:
         """Seconds that a waiting task will run: its steps by the usual step time, else what its like took."""
         steps, step_time = task.details.get("steps"), self.step_times.median
-        if isinstance(steps, int) and step_time is not None:
+        if isinstance(steps, int) and 0 <= steps <= _MOST_STEPS and step_time is not None:
             return steps * step_time
         return self.estimator.expected(_kind(task))
 

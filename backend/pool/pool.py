@@ -185,7 +185,7 @@ class Pool:
                     user=b.user,
                     priority=b.priority,
                     seconds=self.learnt.expected(b),
-                    models=tuple(b.details.get("models", ())),
+                    models=_models(b),
                     avoid=b.last_instance,
                 )
                 for b in seen.waiting
@@ -303,6 +303,12 @@ class Pool:
         if not _same_plans(plans, self._planned):
             self.store.run_all(tasks.save_plan(self.name, plans))
             self._planned = plans
+
+
+def _models(task: Brief) -> tuple[str, ...]:
+    """The models that a task names; what somebody else wrote under that name is none."""
+    named = task.details.get("models")
+    return tuple(model for model in named if isinstance(model, str)) if isinstance(named, list) else ()
 
 
 def _known_time(at: float | None) -> float | None:
