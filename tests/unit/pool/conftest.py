@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backend.store.embedded import EmbeddedStore
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    server = EmbeddedStore(tmp_path_factory.mktemp("store"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

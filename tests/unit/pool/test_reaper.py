@@ -1,0 +1,124 @@
+"""Which instances are lost, and what becomes of their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backend.instance import InstanceState
+from backend.pool import reaper as reaper_module
+from backend.pool.pool import read_instances
+from backend.pool.reaper import Reaper
+from backend.processes import wait_until
+from backend.store.embedded import EmbeddedStore
+from backend.task import TaskState
+from tests.support.fake_launcher import FakeLauncher
+from tests.support.store_world import World
+
+START_DEADLINE = 30.0
+
+
+class Box(World):
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.launcher = FakeLauncher()
+        self.reaper = self.new_reaper(grace=0.0)
+
+    def new_reaper(self, *, grace: float) -> Reaper:
+        return Reaper(self.store, self.launcher, start_deadline=START_DEADLINE, grace=grace)
+
+    def reap(self, *idle_hands: str) -> None:
+        mine = [each for each in read_instances(self.store) if each.service == self.service]
+        self.reaper.reap(mine, {self.service: 2}, set(idle_hands))
+
+
+@pytest.fixture
+def box(server: EmbeddedStore) -> Iterator[Box]:
+    box = Box(server.url)
+    try:
+        yield box
+    finally:
+        box.close()
+
+
+def test_what_works_is_left_alone(box: Box) -> None:
+    holder = box.running(box.instance())
+    box.reap()
+    assert box.state(holder.task) is TaskState.RUNNING
+    assert box.launcher.killed == []
+
+
+def test_a_process_that_ended_gives_its_task_back_at_once(box: Box) -> None:
+    holder = box.running(box.instance())
+    box.launcher.end(holder.instance)
+    box.reap()
+    assert box.instance_state(holder.instance) is InstanceState.GONE
+    assert box.state(holder.task) is TaskState.WAITING
+    assert "its process ended unexpectedly" in box.task(holder.task).reason
+    assert box.launcher.killed == [holder.instance], "what is left of it is ended first"
+
+
+def test_its_deliveries_are_counted_up_to_the_limit_of_the_service(box: Box) -> None:
+    task = box.put()
+    for expected in (TaskState.WAITING, TaskState.DEAD):
+        holder = box.running(box.instance(), task)
+        box.launcher.end(holder.instance)
+        box.reap()
+        assert box.state(task) is expected
+
+
+def test_a_process_that_is_gone_when_a_supervisor_begins(box: Box) -> None:
+    holder = box.running(box.instance())
+    box.launcher.vanished.add(holder.instance)
+    box.reap()
+    assert box.instance_state(holder.instance) is InstanceState.GONE
+    assert box.state(holder.task) is TaskState.WAITING
+
+
+def test_one_that_an_earlier_supervisor_started_is_watched_from_now_on(box: Box) -> None:
+    instance = box.instance()
+    assert not box.launcher.holds(instance)
+    box.reap()
+    assert box.launcher.holds(instance)
+
+
+def test_a_lease_that_is_over(box: Box) -> None:
+    holder = box.running(box.instance())
+    box.expire_lease(holder.instance)
+    box.reap()
+    assert box.instance_state(holder.instance) is InstanceState.GONE
+    assert "lease" in box.task(holder.task).reason
+
+
+def test_after_the_store_was_away_everybody_has_time_to_renew(box: Box) -> None:
+    box.reaper = box.new_reaper(grace=0.2)
+    assert wait_until(lambda: box.reaper._judge_from < reaper_module.time.monotonic(), 20.0)
+    box.reaper.store_was_away()
+    instance = box.instance(lease=0)
+    box.reap()
+    assert box.instance_state(instance) is InstanceState.IDLE
+
+    def judged() -> bool:
+        box.reap()
+        return box.instance_state(instance) is InstanceState.GONE
+
+    assert wait_until(judged, 20.0)
+
+
+def test_one_that_does_not_come_up(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = box.instance(ready=False, lease=0)
+    box.reap()
+    assert box.instance_state(instance) is InstanceState.STARTING
+    now = reaper_module.time.time
+    monkeypatch.setattr(reaper_module.time, "time", lambda: now() + START_DEADLINE + 1)
+    box.reap()
+    assert box.instance_state(instance) is InstanceState.GONE
+    assert "30 s" in box.find(instance).reason
+
+
+def test_one_that_begins_none_of_its_tasks(box: Box) -> None:
+    instance = box.instance()
+    box.reap(instance)
+    assert box.instance_state(instance) is InstanceState.GONE
+    assert box.launcher.killed == [instance]
