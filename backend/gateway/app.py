@@ -152,6 +152,8 @@ def serve(settings: Settings, *, silence: float = SILENCE) -> None:
         # Whether a client is there is decided by anything it sends, see line.py.
         ws_ping_timeout=None,
         ws_per_message_deflate=False,
+        # A client that puts on a connection which we close at that moment does not repeat it: close late.
+        timeout_keep_alive=120,
         timeout_graceful_shutdown=3,
         server_header=False,
     )

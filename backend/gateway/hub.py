@@ -23,7 +23,7 @@ log = logging.getLogger("lorapool.gateway")
 POLL = 1.0
 """Seconds between two looks while the subscription is down."""
 
-TICK = 2.0
+TICK = 4.0
 """Seconds between two looks of those who also wait for time to pass (leases, `max_idle`)."""
 
 

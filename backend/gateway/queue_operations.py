@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -171,21 +171,23 @@ class LongPoll:
         loop, flag = asyncio.get_running_loop(), Flag()
         # Answered a little early: at five seconds sharp the client has already given up.
         deadline = loop.time() + max(0.0, timeout - max(_EARLY, _EARLY_SHARE * timeout))
-        with self.hub.waiting(flag, queue.topic(query.tags)):
-            async with self._left(flag) as left:
-                while True:
-                    remaining = deadline - loop.time()
-                    last = remaining <= 0 or self.hub.stopping
-                    items = await queue.get(query, all_or_none=not last)
-                    if items or last:
-                        return items
-                    await flag.wait(remaining)
-                    if left.done():
-                        # Nothing is taken out of the queue for a client that is gone.
-                        return []
+        with self.hub.waiting(flag, queue.topic(query.tags)), contextlib.ExitStack() as stack:
+            left: asyncio.Task[None] | None = None
+            while True:
+                remaining = deadline - loop.time()
+                last = remaining <= 0 or self.hub.stopping
+                items = await queue.get(query, all_or_none=not last)
+                if items or last:
+                    return items
+                if left is None:
+                    left = stack.enter_context(self._left(flag))
+                await flag.wait(remaining)
+                if left.done():
+                    # Nothing is taken out of the queue for a client that is gone.
+                    return []
 
-    @contextlib.asynccontextmanager
-    async def _left(self, flag: Flag) -> AsyncIterator[asyncio.Task[None]]:
+    @contextlib.contextmanager
+    def _left(self, flag: Flag) -> Iterator[asyncio.Task[None]]:
         """A task that is done when the client has gone away, and wakes `flag` then."""
         task = asyncio.create_task(self._disconnected())
         task.add_done_callback(lambda _: flag.wake())

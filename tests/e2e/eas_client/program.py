@@ -186,23 +186,6 @@ def put_once(o):
         say({"code": error.code, "message": error.message.decode()})
 
 
-def zombie(o):
-    """`close()` from another thread while `run()` waits: the generator connects again and stays."""
-    q = client(o, uid="zombie")
-    watcher = q.watch(0, 5)
-
-    def work():
-        for x in watcher.run():
-            say(frame(x))
-
-    threading.Thread(target=work, daemon=True).start()
-    while "Running" not in q.attributes().get("consumers.list.[0]", ""):
-        time.sleep(0.02)
-    watcher.close()
-    time.sleep(o["seconds"])
-    say({"done": 1})
-
-
 def refused(o):
     """A watcher whose service goes away: print each attempt to connect again."""
     import websocket

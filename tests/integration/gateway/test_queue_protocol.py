@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.support.gateway_box import TOKEN, Box, eventually
+from tests.support.pretend import PretendInstance
 
 PROTOBUF = {"Accept": "application/vnd.google.protobuf"}
 
@@ -341,6 +342,34 @@ class TestTaskQueue:
             (cancelled,) = client.tasks(name, state="cancelled")
         assert (cancelled.index, cancelled.tags["jobId"]) == (2, "j1")
         assert http.get(path(name), params={"_search_": "true", "_index_": 2}).json() == {}
+
+    def test_a_running_task_is_pending_and_delete_stops_it(
+        self, box: Box, http: httpx.Client, name: str
+    ) -> None:
+        # Given a task that an instance runs
+        box.create(name, "ScalableJob")
+        http.post(path(name), params={"taskType": "command"}, content=b"sleep 60")
+        store = box.store()
+        instance = PretendInstance(store, name)
+        with box.client() as client:
+            (task,) = client.tasks(name)
+            instance.take(task.id)
+
+            # Then it is pending, with that instance, and counts as one that is not done
+            search = http.get(path(name), params={"_search_": "true", "_index_": 1}).json()
+            assert search == {"ConsumerId": f"{name}.{instance.name}", "IsPending": True, "WaitCount": 0}
+            found = attributes(http, path(name))
+            assert found["stream.length"] == "1"
+            assert (
+                f"Id: {name}.{instance.name}, Index: 0, Pending: 1, Status: Running"
+                in found["consumers.list.[0]"]
+            )
+            assert items(http, path(name)) == []
+
+            # And a delete asks the instance to stop it
+            http.delete(path(name), params={"_indexes_": "1"})
+            assert client.task(task.id).view().cancel == "stop"
+        store.close()
 
     def test_truncate_cancels_and_reading_with_auto_delete_takes(
         self, box: Box, http: httpx.Client, name: str
