@@ -9,8 +9,9 @@ A command that has let that many queries pass has the next instance kept free fo
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 from backend.scaling.fairness import MAX_OVERTAKEN, Lines
@@ -77,78 +78,86 @@ def _preference(place: _Place) -> tuple[bool, float, str]:
     return False, -since, instance.id
 
 
-@dataclass(slots=True)
 class _Pass:
-    snapshot: Snapshot
-    turns: Iterator[WaitingTask]
-    overtaken: Mapping[str, int]
-    places: list[_Place]
-    window: list[WaitingTask] = field(default_factory=list)
-    passed: dict[str, int] = field(default_factory=dict)
-    blocked: list[WaitingTask] = field(default_factory=list)
+    """One pass over the turns; `places` is kept with idle instances first, the best first."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        turns: Iterator[WaitingTask],
+        overtaken: Mapping[str, int],
+        places: list[_Place],
+    ) -> None:
+        self._now = snapshot.now
+        self._turns = turns
+        self._overtaken = Counter(overtaken)
+        self._places = places
+        self._with_model: dict[str, list[_Place]] = {}
+        for place in places:
+            for model in place.models:
+                self._with_model.setdefault(model, []).append(place)
+        self._window: list[WaitingTask] = []
+        self._blocked: list[WaitingTask] = []
 
     def run(self) -> Iterator[Assignment]:
-        while self.places:
-            self.window += islice(self.turns, LOOK_AHEAD - len(self.window))
-            if not self.window:
+        while self._places:
+            self._window += islice(self._turns, LOOK_AHEAD - len(self._window))
+            if not self._window:
                 return
-            head = self.window[0]
-            fitting = self._fitting(head)
-            if not fitting:
-                self._block(self.window.pop(0))
+            head, idle = self._window[0], self._places[0].idle
+            if head.kind == "command" and not idle:
+                self._block(self._window.pop(0))
                 continue
-            task, place = self._choose(head, fitting)
-            skipped = self.window[: self.window.index(task)]
-            self.window.remove(task)
-            for earlier in (*skipped, *self.blocked):
-                self.passed[earlier.id] = self.passed.get(earlier.id, 0) + 1
+            task, place = self._choose(head, idle)
+            skipped = self._window[: self._window.index(task)]
+            self._window.remove(task)
+            self._overtaken.update(earlier.id for earlier in (*skipped, *self._blocked))
             self._take(place, task)
-            yield Assignment(task.id, place.instance.id, tuple(t.id for t in skipped))
+            yield Assignment(task.id, place.instance.id, tuple(earlier.id for earlier in skipped))
 
-    def _fitting(self, task: WaitingTask) -> list[_Place]:
-        """Places of the best kind that could run `task`: idle instances, else (queries) partly busy ones.
-
-        A query that failed goes elsewhere where there is any room.
-        """
-        if task.kind == "command":
-            return [place for place in self.places if place.idle]
-        places = [place for place in self.places if place.instance.id != task.avoid] or self.places
-        return [place for place in places if place.idle] or places
-
-    def _choose(self, head: WaitingTask, fitting: list[_Place]) -> tuple[WaitingTask, _Place]:
-        best = max(fitting, key=lambda place: place.warm(head))
-        if best.warm(head):
+    def _choose(self, head: WaitingTask, idle: bool) -> tuple[WaitingTask, _Place]:
+        """The next task and its place: an idle instance as long as there is one, with the model if one has it."""
+        if best := self._warmest(head, idle):
             return head, best
         wanted: dict[str, tuple[WaitingTask, _Place]] = {}
         for task in self._may_pass():
-            match = max(fitting, key=lambda place: place.warm(task))
-            if match.warm(task):
+            if match := self._warmest(task, idle):
                 wanted.setdefault(match.instance.id, (task, match))
-        for place in fitting:
-            if place.instance.id not in wanted:
+        for place in self._places:
+            if place.idle == idle and place.instance.id not in wanted:
                 return head, place
         return next(iter(wanted.values()))
 
+    def _warmest(self, task: WaitingTask, idle: bool) -> _Place | None:
+        if not task.models:
+            return None
+        having = self._with_model.get(task.models[0], ())
+        fitting = [place for place in having if place.free > 0 and place.idle == idle]
+        return max(fitting, key=lambda place: place.warm(task), default=None)
+
     def _may_pass(self) -> Iterator[WaitingTask]:
         """The tasks of the window that may go before its first: as far as nobody is passed too often or too late."""
-        for place, task in enumerate(self.window):
-            if place and task.models:
+        for place, task in enumerate(self._window):
+            if place and not (task.kind == "command" and not self._places[0].idle):
                 yield task
-            count = self.overtaken.get(task.id, 0) + self.passed.get(task.id, 0)
-            if count >= MAX_OVERTAKEN or self.snapshot.now - task.created_at > MAX_AGE:
+            if not self._patient(task):
                 return
+
+    def _patient(self, task: WaitingTask) -> bool:
+        return self._overtaken[task.id] < MAX_OVERTAKEN and self._now - task.created_at <= MAX_AGE
 
     def _block(self, command: WaitingTask) -> None:
         """No whole instance is free for `command`: queries may pass it, but not for ever."""
-        count = self.overtaken.get(command.id, 0) + self.passed.get(command.id, 0)
-        if count < MAX_OVERTAKEN and self.snapshot.now - command.created_at <= MAX_AGE:
-            self.blocked.append(command)
-        elif self.places:
-            del self.places[max(range(len(self.places)), key=lambda i: self.places[i].free)]
+        if self._patient(command):
+            self._blocked.append(command)
+        else:
+            reserved = max(self._places, key=lambda place: place.free)
+            reserved.free = 0
+            self._places.remove(reserved)
 
     def _take(self, place: _Place, task: WaitingTask) -> None:
+        self._places.remove(place)
         place.free = 0 if task.kind == "command" else place.free - 1
         place.idle = False
-        self.places.remove(place)
         if place.free > 0:
-            insort(self.places, place, key=_preference)
+            insort(self._places, place, key=_preference)

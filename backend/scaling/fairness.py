@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -119,10 +120,12 @@ class Lines:
             gone.setdefault(self.rank[task], []).append(self.position[task])
         heads = [next((t.id for t in line if t.id not in begun), "") for line in self.lines.values()]
         counted = {*heads, *self._overtaken} - begun
+        for positions in gone.values():
+            positions.sort()
         counts: dict[str, int] = {}
         for task in counted & self.position.keys():
-            places = (p for rank, ps in gone.items() if rank <= self.rank[task] for p in ps)
-            passed = sum(place > self.position[task] for place in places)
+            lower = (positions for rank, positions in gone.items() if rank <= self.rank[task])
+            passed = sum(len(positions) - bisect(positions, self.position[task]) for positions in lower)
             total = self._overtaken.get(task, 0) + passed
             if total:
                 counts[task] = total
