@@ -9,7 +9,6 @@ from typing import Any
 from backend.scaling import Durations, Estimator, Memory, Usage
 from backend.store.tasks import Brief
 
-
 _MOST_STEPS = 10**9
 
 

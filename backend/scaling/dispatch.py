@@ -104,29 +104,41 @@ class _Pass:
             self._window += islice(self._turns, LOOK_AHEAD - len(self._window))
             if not self._window:
                 return
-            head, idle = self._window[0], self._places[0].idle
-            if head.kind == "command" and not idle:
+            head = self._window[0]
+            open_to = self._open_to(head)
+            if head.kind == "command" and not open_to[0].idle:
                 self._block(self._window.pop(0))
                 continue
-            task, place = self._choose(head, idle)
+            task, place = self._choose(head, open_to)
             skipped = self._window[: self._window.index(task)]
             self._window.remove(task)
             self._overtaken.update(earlier.id for earlier in (*skipped, *self._blocked))
             self._take(place, task)
             yield Assignment(task.id, place.instance.id, tuple(earlier.id for earlier in skipped))
 
-    def _choose(self, head: WaitingTask, idle: bool) -> tuple[WaitingTask, _Place]:
+    def _open_to(self, task: WaitingTask) -> list[_Place]:
+        """The places that `task` may take: a query that failed goes elsewhere where there is any room."""
+        if task.kind == "command" or not task.avoid:
+            return self._places
+        return [place for place in self._places if place.instance.id != task.avoid] or self._places
+
+    def _choose(self, head: WaitingTask, open_to: list[_Place]) -> tuple[WaitingTask, _Place]:
         """The next task and its place: an idle instance as long as there is one, with the model if one has it."""
-        if best := self._warmest(head, idle):
+        idle = open_to[0].idle
+        allowed = {place.instance.id for place in open_to}
+        best = self._warmest(head, idle)
+        if best and best.instance.id in allowed:
             return head, best
         wanted: dict[str, tuple[WaitingTask, _Place]] = {}
         for task in self._may_pass():
-            if match := self._warmest(task, idle):
+            match = self._warmest(task, idle)
+            if match and match.instance.id != task.avoid:
                 wanted.setdefault(match.instance.id, (task, match))
-        for place in self._places:
-            if place.idle == idle and place.instance.id not in wanted:
+        fitting = [place for place in open_to if place.idle == idle]
+        for place in fitting:
+            if place.instance.id not in wanted:
                 return head, place
-        return next(iter(wanted.values()))
+        return next(wanted[place.instance.id] for place in fitting if place.instance.id in wanted)
 
     def _warmest(self, task: WaitingTask, idle: bool) -> _Place | None:
         if not task.models:

@@ -20,6 +20,7 @@ from backend.scaling.autoscaler import Autoscaler
 from backend.scaling.estimate import Durations, Estimator
 from backend.scaling.memory import Memory
 from backend.scaling.offline import offline_optimum
+from backend.scaling.plot import Sample
 from backend.scaling.policy import plan
 from backend.scaling.snapshot import Assignment, InstanceView, RunningTask, Snapshot, WaitingTask
 from backend.scaling.trace import TraceTask
@@ -73,17 +74,6 @@ class World:
     estimates: bool = True
     progress: float | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """How many tasks waited and how many instances there were from `at` on."""
-
-    at: float
-    waiting: int
-    starting: int
-    idle: int
-    busy: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,10 @@ from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
 HORIZONS = (1, 2, 4, 8, 16)
 STEP = 2.4
 """How much more often tasks must come for one idle instance more."""
-BUSY_STEP = 0.28
+BUSY_STEP = 1 / 3
 """What a busy instance weighs beside an idle one: it will be free for a later task."""
+LONGEST_SILENCE = 3.0
+"""Times the longest mean gap: a burst, however dense, is over after so long a silence."""
 SHORTEST_GAP = 1.0
 """Seconds; tasks put together count as this far apart."""
 SHORTEST_RECHECK = 0.05
@@ -42,7 +44,7 @@ class Dial:
     keep: float
 
 
-ECONOMY, DEFAULT, COMFORT = Dial(1.15, 1.0), Dial(0.55, 2.45), Dial(0.0, 6.0)
+ECONOMY, DEFAULT, COMFORT = Dial(1.15, 1.0), Dial(0.55, 2.6), Dial(0.0, 6.0)
 
 
 def dial(comfort: float) -> Dial:
@@ -134,7 +136,7 @@ def _keep_idle(snapshot: Snapshot, memory: Memory, longest_gap: float) -> Wish:
 
 
 def kept_until(arrivals: tuple[float, ...], longest_gap: float) -> float:
-    """Until when, with no further arrival, the mean gap stays under `longest_gap` seconds.
+    """Until when, with no further arrival, an instance is worth keeping for a mean gap under `longest_gap` seconds.
 
     The mean is the geometric mean over the horizons 1, 2, 4, 8, 16 of the geometric mean of that many last gaps, the
     present silence being the last one: recent gaps weigh more, and the silence most.
@@ -145,4 +147,5 @@ def kept_until(arrivals: tuple[float, ...], longest_gap: float) -> float:
     horizons = [h for h in HORIZONS if h <= len(logs) + 1]
     weight = sum(1 / h for h in horizons)
     rest = sum(sum(logs[: h - 1]) / h for h in horizons)
-    return arrivals[-1] + math.exp((len(horizons) * math.log(longest_gap) - rest) / weight)
+    silence = math.exp((len(horizons) * math.log(longest_gap) - rest) / weight)
+    return arrivals[-1] + min(silence, LONGEST_SILENCE * longest_gap)

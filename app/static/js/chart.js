@@ -36,7 +36,7 @@ export class Chart {
   #expected = "";
 
   constructor() {
-    this.box = h("div", { class: "chart", role: "img" });
+    this.box = h("div", { class: "chart", role: "img", "aria-label": "Curve, nothing drawn yet" });
     this.tip = h("div", { class: "tip" });
     this.empty = h("p", { class: "lp-empty" });
     this.tabs = h(
