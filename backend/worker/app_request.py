@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import threading
 from collections.abc import Mapping
@@ -25,19 +26,28 @@ INDEX = "X-EAS-QueueService-Index"
 DELIVERY = "X-EAS-QueueService-Delivery"
 PROGRESS_URL = "X-Lorapool-Progress-Url"
 JOB_DIR = "X-Lorapool-Job-Dir"
+LOADED = "X-Lorapool-Loaded"
+"""Of an answer: a JSON list of the models that the app has in memory."""
+FINAL = "X-Lorapool-Final"
+"""Of an answer other than 2xx: another attempt would end the same way."""
+
+_MOST_LOADED, _LONGEST_NAME = 200, 500
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What came back. `status` is the app's, or ours where it gave none; `reason` is empty after a 2xx.
 
-    `refused`: the app did not even take the connection.
+    `refused`: the app did not even take the connection. `final`: another attempt would end the same way. `loaded`:
+    the models that the app says it has in memory, None when it does not say.
     """
 
     status: int
     body: bytes = b""
     reason: str = ""
     refused: bool = False
+    final: bool = False
+    loaded: tuple[str, ...] | None = None
 
     @property
     def good(self) -> bool:
@@ -130,11 +140,16 @@ class AppRequest:
             )
         if response.length:
             raise http.client.IncompleteRead(data, response.length)
+        loaded = _loaded(response.headers.get(LOADED, ""))
         if 200 <= response.status < 300:
-            return Reply(response.status, data)
-        said = data.decode("utf-8", "replace").strip().splitlines()
-        detail = f": {said[0][:300]}" if said else ""
-        return Reply(response.status, data, f"the app answered {response.status}{detail}")
+            return Reply(response.status, data, loaded=loaded)
+        return Reply(
+            response.status,
+            data,
+            f"the app answered {response.status}{_detail(data)}",
+            final=bool(response.headers.get(FINAL)),
+            loaded=loaded,
+        )
 
     def _expire(self) -> None:
         self._late = True
@@ -150,6 +165,28 @@ class AppRequest:
             return Reply(BAD_GATEWAY, reason="the app's answer is no HTTP")
         when = "in the middle of" if isinstance(error, http.client.IncompleteRead) else "before"
         return Reply(BAD_GATEWAY, reason=f"the app closed the connection {when} its answer")
+
+
+def _detail(body: bytes) -> str:
+    """What the app says of its failure, in one line: the message of an error in JSON, else its first line."""
+    try:
+        values = json.loads(body)
+        message = values["message"] if isinstance(values["message"], str) else ""
+        field = values.get("field")
+        return f": {field}: {message}" if isinstance(field, str) else f": {message}"
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        said = body.decode("utf-8", "replace").strip().splitlines()
+        return f": {said[0][:300]}" if said else ""
+
+
+def _loaded(text: str) -> tuple[str, ...] | None:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(names, list):
+        return None
+    return tuple(n for n in names if isinstance(n, str) and len(n) <= _LONGEST_NAME)[:_MOST_LOADED]
 
 
 class _Refused(Exception):

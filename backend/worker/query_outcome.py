@@ -41,7 +41,7 @@ def judge(reply: Reply | None, *, wish: Wish, deliveries: int, max_delivery: int
         return QueryOutcome("returned", "its instance had to leave")
     if reply is None:
         return QueryOutcome("returned", "the app of its instance is down")
-    if deliveries + 1 < max_delivery:
+    if deliveries + 1 < max_delivery and not reply.final:
         return QueryOutcome("returned", reply.reason, counted=True)
     return failed(reply.status, reply.reason, body=reply.body, attempts=deliveries + 1)
 

@@ -1,0 +1,381 @@
+"""The thread that has the device: it loads, switches and draws; everything else only waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from backend.errors import InvalidArgument, LorapoolError
+from backend.inference import batching, drawing, lora_deltas, memory, model
+from backend.inference.batching import Waiting
+from backend.inference.cache import MemoryCache
+from backend.inference.catalog import Catalog, LoraEntry, ModelEntry, native_side
+from backend.inference.drawing import Abandoned, StepwiseDrawing
+from backend.inference.lora_deltas import LoraFile
+from backend.inference.model import Applied, LoadedModel
+from backend.inference.request import GenerationRequest
+
+log = logging.getLogger("lorapool.inference")
+
+MOST_PICTURES = 64
+"""Pictures that may be under way together."""
+
+_Cached = LoadedModel | LoraFile
+
+
+class DrawingFailed(LorapoolError):
+    """Drawing ended in a way that another attempt may not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenLora:
+    """A LoRA of the data folder, the name it was asked by, how strongly, and where the query named it."""
+
+    entry: LoraEntry
+    asked: str
+    weight: float
+    field: str
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One query on its way. `changed` is notified on every step; read the rest with it held.
+
+    `preview` is (step, pixels (1, height, width, 3)); `error` or `drawn` is set at the end.
+    """
+
+    request: GenerationRequest
+    entry: ModelEntry
+    loras: tuple[ChosenLora, ...]
+    seeds: tuple[int, ...]
+    kind: Hashable
+    since: float = field(default_factory=time.monotonic)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    phase: str = "waiting for the device"
+    step: int = 0
+    steps: int = 0
+    preview: tuple[int, Tensor] | None = None
+    cancelled: bool = False
+    error: LorapoolError | None = None
+    drawn: list[Image.Image] | Tensor | None = None
+    scheduler: str = ""
+
+    @property
+    def over(self) -> bool:
+        return self.error is not None or self.drawn is not None
+
+    def set(self, **values: Any) -> None:
+        """Change it and tell whoever waits."""
+        with self.changed:
+            for name, value in values.items():
+                setattr(self, name, value)
+            self.changed.notify_all()
+
+
+class Engine:
+    """Draws tickets; `submit`, `unload`, `warm`, `loaded` and `close` may be called from any thread."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._wake = threading.Condition()
+        self._waiting: list[Ticket] = []
+        self._orders: list[Callable[[], None]] = []
+        self._closing = False
+        self._under_way: list[tuple[Ticket, StepwiseDrawing]] = []
+        self._kind: Hashable | None = None
+        self._model: LoadedModel | None = None
+        self._at_once = 1
+        self._cache: MemoryCache[_Cached] | None = None
+        self._names: dict[Hashable, set[str]] = {}
+        self._loaded: tuple[str, ...] = ()
+        self._device: torch.device | None = None
+        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The models and LoRAs in memory, by every name that they may be asked by."""
+        return self._loaded
+
+    def submit(self, request: GenerationRequest, seed: int) -> Ticket:
+        """Queue a query; `seed` is for one that names none.
+
+        Raises:
+            InvalidArgument: a name is not known.
+        """
+        entry = self._catalog.model(request.model)
+        loras = tuple(
+            ChosenLora(
+                self._catalog.lora(lora.name, f"loras[{place}].name"),
+                lora.name,
+                lora.weight,
+                f"loras[{place}].name",
+            )
+            for place, lora in enumerate(request.loras)
+        )
+        first = request.seed if request.seed is not None else seed
+        side = native_side(entry)
+        ticket = Ticket(
+            request,
+            entry,
+            loras,
+            tuple((first + n) % 2**32 for n in range(request.count)),
+            kind=(
+                _key(entry),
+                tuple((_key(each.entry), each.weight) for each in loras),
+                request.width or side,
+                request.height or side,
+            ),
+        )
+        with self._wake:
+            self._waiting.append(ticket)
+            self._wake.notify()
+        return ticket
+
+    def unload(self) -> None:
+        """Give all memory back; comes back when that is done. What is under way is ended first."""
+        done = threading.Event()
+
+        def order() -> None:
+            self._forget()
+            done.set()
+
+        self._order(order)
+        done.wait()
+
+    def warm(self, names: list[str]) -> None:
+        """Load these again, as far as they are there, once nothing else is to be done."""
+        self._order(lambda: self._warm(names))
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(10.0)
+
+    def _order(self, order: Callable[[], None]) -> None:
+        with self._wake:
+            self._orders.append(order)
+            self._wake.notify()
+
+    def _live(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._closing or self._waiting or self._under_way or self._orders):
+                    self._wake.wait()
+                if self._closing:
+                    return
+            try:
+                self._round()
+            except Exception as error:
+                log.exception("a round of drawing failed")
+                self._fail_all(DrawingFailed(f"drawing failed: {error}"))
+
+    def _round(self) -> None:
+        self._drop_cancelled()
+        if not self._under_way:
+            with self._wake:
+                orders, self._orders = self._orders, []
+            for order in orders:
+                order()
+        self._admit()
+        if self._under_way:
+            try:
+                self._step()
+            except torch.OutOfMemoryError:
+                self._fail_all(_out_of_memory())
+                model.release()
+
+    def _drop_cancelled(self) -> None:
+        with self._wake:
+            self._waiting = [ticket for ticket in self._waiting if not ticket.cancelled]
+        self._under_way = [pair for pair in self._under_way if not pair[0].cancelled]
+
+    def _fail_all(self, error: LorapoolError) -> None:
+        for ticket, _ in self._under_way:
+            ticket.set(error=error)
+        self._under_way = []
+
+    def _admit(self) -> None:
+        with self._wake:
+            if self._orders:  # they wait for the device, and go before what has not begun
+                return
+            tickets = list(self._waiting)
+            seen = [Waiting(t.kind, t.since, len(t.seeds)) for t in tickets]
+            room = MOST_PICTURES - sum(d.pictures for _, d in self._under_way)
+            self._kind, places = batching.joining(
+                seen, self._kind, now=time.monotonic(), room=room, busy=bool(self._under_way)
+            )
+            begin = [tickets[place] for place in places]
+            self._waiting = [ticket for ticket in self._waiting if ticket not in begin]
+        for ticket in begin:
+            try:
+                self._begin(ticket)
+            except LorapoolError as error:
+                ticket.set(error=error)
+            except Abandoned:
+                ticket.set(error=DrawingFailed("it was cancelled"))
+            except torch.OutOfMemoryError:
+                ticket.set(error=_out_of_memory())
+                model.release()
+            except Exception as error:
+                log.exception("a query could not be drawn")
+                ticket.set(error=DrawingFailed(f"it could not be drawn: {error}"))
+
+    def _begin(self, ticket: Ticket) -> None:
+        if not self._under_way:
+            self._prepare(ticket)
+        loaded = self._model
+        assert loaded is not None
+        request = ticket.request
+        width, height = request.width or loaded.native_size, request.height or loaded.native_size
+        _check_size(loaded, width, height)
+        self._at_once = memory.at_once(loaded, width, height)
+        ticket.set(phase="drawing", scheduler=type(loaded.pipeline.scheduler).__name__)
+        if not loaded.stepwise:
+
+            def stepped(step: int, steps: int) -> None:
+                if ticket.cancelled:
+                    raise Abandoned
+                ticket.set(step=step, steps=steps)
+
+            drawn = drawing.draw_whole(loaded, request, width, height, ticket.seeds, stepped)
+            ticket.set(drawn=drawn)
+            return
+        begun = StepwiseDrawing(loaded, request, width, height, ticket.seeds)
+        ticket.set(steps=begun.steps)
+        self._under_way.append((ticket, begun))
+
+    def _prepare(self, ticket: Ticket) -> None:
+        """Have the ticket's model with its LoRAs, and nothing else, in the weights."""
+        self._model = self._of_cache(ticket.entry, ticket)
+        loras = [
+            Applied(str(_key(each.entry)), self._lora(each), each.weight, each.field) for each in ticket.loras
+        ]
+        self._model.use(loras)
+        self._make_room(0)
+
+    def _of_cache(self, entry: ModelEntry, ticket: Ticket | None) -> LoadedModel:
+        key = _key(entry)
+        known = self._cached().get(key)
+        asked = {entry.name, entry.path} | ({ticket.request.model} if ticket is not None else set())
+        self._names.setdefault(key, set()).update(asked)
+        if isinstance(known, LoadedModel):
+            return known
+        if ticket is not None:
+            ticket.set(phase="loading the model")
+        self._model = None
+        self._make_room(entry.size)
+        if entry.size > self._cached().budget:
+            raise InvalidArgument(
+                "model",
+                f"{entry.name} has {entry.size / 2**30:.1f} GB, more than the {self._cached().budget / 2**30:.1f} GB "
+                f"that models may take here ({memory.BUDGET})",
+            )
+        device = self._where()
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        configs = [each.file for each in self._catalog.models() if each.file.is_dir()]
+        found = model.load(entry, device, dtype, configs)
+        self._cached().put(key, found)
+        return found
+
+    def _lora(self, chosen: ChosenLora) -> LoraFile:
+        key = _key(chosen.entry)
+        known = self._cached().get(key)
+        self._names.setdefault(key, set()).update((chosen.entry.name, chosen.entry.path, chosen.asked))
+        if isinstance(known, LoraFile):
+            return known
+        found = lora_deltas.read(chosen.entry.file, chosen.field, self._where())
+        self._cached().put(key, found)
+        return found
+
+    def _make_room(self, needed: int) -> None:
+        keep = [key for key, value in self._cached().items() if value is self._model]
+        if self._cached().make_room(needed, keep=keep):
+            model.release()
+        self._note()
+
+    def _warm(self, names: list[str]) -> None:
+        for name in names:
+            try:
+                self._of_cache(self._catalog.model(name), None)
+            except LorapoolError:
+                continue
+        self._note()
+
+    def _forget(self) -> None:
+        self._model, self._kind = None, None
+        self._cached().clear()
+        model.release()
+        self._note()
+
+    def _note(self) -> None:
+        kept = {key for key, _ in self._cached().items()}
+        self._names = {key: names for key, names in self._names.items() if key in kept}
+        self._loaded = tuple(sorted({name for names in self._names.values() for name in names}))
+
+    def _step(self) -> None:
+        loaded = self._model
+        assert loaded is not None
+        drawing.make_step([drawn for _, drawn in self._under_way], 2 * self._at_once)
+        finished = [(ticket, drawn) for ticket, drawn in self._under_way if drawn.done]
+        self._under_way = [pair for pair in self._under_way if not pair[1].done]
+        for ticket, drawn in self._under_way:
+            every = ticket.request.preview_every
+            news: dict[str, Any] = {"step": drawn.step}
+            if every and drawn.step % every == 0:
+                news["preview"] = (drawn.step, drawing.decoded(loaded, drawn.preview(), 1))
+            ticket.set(**news)
+        if finished:
+            pixels = drawing.decoded(loaded, torch.cat([d.latents for _, d in finished]), self._at_once)
+            start = 0
+            for ticket, drawn in finished:
+                part = pixels[start : start + drawn.pictures]
+                start += drawn.pictures
+                ticket.set(step=drawn.step, drawn=part)
+
+    def _cached(self) -> MemoryCache[_Cached]:
+        if self._cache is None:
+            self._cache = MemoryCache(memory.budget(self._where()), _size)
+        return self._cache
+
+    def _where(self) -> torch.device:
+        if self._device is None:
+            self._device = memory.device()
+        return self._device
+
+
+def _size(cached: _Cached) -> int:
+    return cached.size + (cached.kept if isinstance(cached, LoadedModel) else 0)
+
+
+def _key(entry: ModelEntry | LoraEntry) -> Hashable:
+    """What a file is known by; one that was written anew is another."""
+    index = entry.file / "model_index.json"
+    state = (index if index.is_file() else entry.file).stat()
+    return str(entry.file), state.st_mtime_ns, entry.size
+
+
+def _check_size(loaded: LoadedModel, width: int, height: int) -> None:
+    factor = loaded.pixels_per_latent
+    for side, pixels in (("width", width), ("height", height)):
+        if pixels % factor:
+            near = max(factor, round(pixels / factor) * factor)
+            raise InvalidArgument(
+                side, f"is {pixels}; this model needs a multiple of {factor}, such as {near}"
+            )
+
+
+def _out_of_memory() -> InvalidArgument:
+    return InvalidArgument(
+        "width", "the device ran out of memory; choose a smaller size, fewer pictures or a smaller model"
+    )

@@ -1,0 +1,87 @@
+"""How much memory there is for pictures, and how much they take. Bytes."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import psutil
+import torch
+
+from backend.errors import InvalidArgument
+from backend.inference.model import LoadedModel
+
+BUDGET = "LORAPOOL_INFERENCE_MEMORY_GB"
+"""Variable that sets how much of the device's memory models and LoRAs may be kept in."""
+
+_SHARE_OF_GPU, _SHARE_OF_HOST = 0.8, 0.4
+_MOST_ON_GPU, _MOST_ON_CPU = 16, 8
+_DECODER_TENSORS, _UNET_TENSORS = 3, 60
+
+
+def device() -> torch.device:
+    """Where pictures are drawn."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def budget(where: torch.device) -> int:
+    """What models and LoRAs may be kept in."""
+    said = os.environ.get(BUDGET, "")
+    if said:
+        try:
+            value = float(said)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise InvalidArgument(BUDGET, f"a number of gigabytes is expected, not {said!r}")
+        return int(value * 2**30)
+    if where.type == "cuda":
+        return int(torch.cuda.mem_get_info(where)[1] * _SHARE_OF_GPU)
+    return int(psutil.virtual_memory().total * _SHARE_OF_HOST)
+
+
+def free(where: torch.device) -> int:
+    """What is free at the moment."""
+    if where.type == "cuda":
+        unused = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+        return int(torch.cuda.mem_get_info(where)[0] + unused)
+    return int(psutil.virtual_memory().available)
+
+
+def of_picture(model: LoadedModel, width: int, height: int) -> int:
+    """An estimate of what one picture takes at its peak: a few of the decoder's widest tensors at full size, or what a
+    U-Net holds for a guided pair."""
+    vae = getattr(model.pipeline, "vae", None)
+    channels = getattr(getattr(vae, "config", None), "block_out_channels", (128, 256))
+    widest = int(channels[min(1, len(channels) - 1)])
+    decoder = width * height * widest * _DECODER_TENSORS * _item(vae)
+    unet = getattr(model.pipeline, "unet", None)
+    if unet is None:
+        return decoder
+    latents = (width // model.pixels_per_latent) * (height // model.pixels_per_latent)
+    first = int(unet.config.block_out_channels[0])
+    return int(max(decoder, 2 * latents * first * _UNET_TENSORS * _item(unet)))
+
+
+def at_once(model: LoadedModel, width: int, height: int) -> int:
+    """How many pictures fit at once.
+
+    Raises:
+        InvalidArgument: not even one.
+    """
+    need, there = of_picture(model, width, height), free(model.device)
+    if need > there:
+        raise InvalidArgument(
+            "width",
+            f"{width}×{height} takes about {need / 2**30:.1f} GB with {model.entry.name}, and "
+            f"{there / 2**30:.1f} GB are free; choose a smaller size",
+        )
+    most = _MOST_ON_GPU if model.device.type == "cuda" else _MOST_ON_CPU
+    return max(1, min(most, int(there * 0.8 / max(1, need))))
+
+
+def _item(module: object) -> int:
+    dtype = getattr(module, "dtype", torch.float32)
+    return torch.finfo(dtype).bits // 8

@@ -1,0 +1,204 @@
+"""The HTTP face of the app: a plain synchronous server, a thread for each query.
+
+    POST /          a query
+    POST /unload    give all memory back; 204 when that is done
+    GET  /          200: ready
+    GET  /status    {"loaded": […]}
+
+An answer names in `X-Lorapool-Loaded` what is in memory; one with `X-Lorapool-Final` would be the same anywhere, so it
+is not worth another attempt. While a query is drawn its thread tells the progress URL how far it is, and hears there
+that nobody wants it any more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from backend import paths
+from backend.errors import InvalidInput, LorapoolError, PathOutsideDataFolder, TooLarge
+from backend.inference import delivery, drawing, pictures
+from backend.inference.engine import Engine, Ticket
+from backend.inference.request import parse
+from backend.worker.app_request import FINAL, JOB_DIR, LOADED, PROGRESS_URL, REQUEST_ID
+
+log = logging.getLogger("lorapool.inference")
+
+LARGEST = 32 << 20
+_PROGRESS_EVERY = 0.2
+_PROGRESS_SECONDS = 5.0
+_GONE = 410
+
+
+class Cancelled(LorapoolError):
+    """Nobody wants this query any more."""
+
+    status = 499
+
+
+class Server(ThreadingHTTPServer):
+    """Serves until it is shut down."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, engine: Engine, data_dir: Path) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.engine, self.data_dir = engine, data_dir
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.path == "/status":
+            self._answer(200, json.dumps({"loaded": self.server.engine.loaded}).encode())
+        else:
+            self._answer(200, b"ok", "text/plain")
+
+    def do_POST(self) -> None:
+        if self.path.partition("?")[0] == "/unload":
+            self.server.engine.unload()
+            return self._answer(204, b"")
+        try:
+            said = self._drawn()
+        except Cancelled as error:
+            self._refuse(error.status, error)
+        except InvalidInput as error:
+            self._refuse(error.status, error, final=True)
+        except (LorapoolError, OSError) as error:
+            self._refuse(500, error)
+        except Exception as error:
+            log.exception("a query could not be answered")
+            self._refuse(500, error)
+        else:
+            self._answer(200, json.dumps(said, ensure_ascii=False).encode())
+
+    def _drawn(self) -> dict[str, Any]:
+        began = time.monotonic()
+        request = parse(self._body())
+        ticket = self.server.engine.submit(request, secrets.randbelow(2**32))
+        Companion(ticket, self.headers.get(PROGRESS_URL, ""), self._job_dir()).stay()
+        if ticket.error is not None:
+            raise ticket.error
+        seconds = time.monotonic() - began
+        return delivery.answer(ticket, seconds, data_dir=self.server.data_dir, task=self._task())
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise InvalidInput("a Content-Length is needed")
+        if int(length) > LARGEST:
+            self.close_connection = True
+            raise TooLarge(f"the query has {length} bytes; up to {LARGEST} are taken")
+        return self.rfile.read(int(length))
+
+    def _job_dir(self) -> Path | None:
+        """Where previews go; None without a folder of the data folder."""
+        said = self.headers.get(JOB_DIR, "")
+        try:
+            return paths.confined(self.server.data_dir, said) if said else None
+        except PathOutsideDataFolder:
+            return None
+
+    def _task(self) -> str:
+        folder = self._job_dir()
+        name = folder.name if folder is not None else self.headers.get(REQUEST_ID, "")
+        return name if name.replace("-", "").replace("_", "").isalnum() else secrets.token_hex(8)
+
+    def _refuse(self, status: int, error: Exception, *, final: bool = False) -> None:
+        more = {FINAL: "1"} if final else {}
+        self._answer(status, json.dumps(delivery.problem(error), ensure_ascii=False).encode(), more=more)
+
+    def _answer(
+        self, status: int, body: bytes, kind: str = "application/json", more: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            LOADED: json.dumps(self.server.engine.loaded),
+            **(more or {}),
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Each query has its own record; what is worth a line is logged where it happens."""
+
+
+class Companion:
+    """Stays with a query until it is over, and passes on how far it is."""
+
+    def __init__(self, ticket: Ticket, url: str, folder: Path | None) -> None:
+        self._ticket, self._url, self._folder = ticket, url, folder
+        self._said: tuple[str, int] | None = None
+        self._shown = 0
+
+    def stay(self) -> None:
+        """Come back when it is over.
+
+        Raises:
+            Cancelled: nobody wants it any more; it is taken off the device.
+        """
+        ticket, next_word = self._ticket, 0.0
+        while True:
+            with ticket.changed:
+                while not ticket.over and time.monotonic() < next_word:
+                    ticket.changed.wait(max(0.01, next_word - time.monotonic()))
+                if ticket.over:
+                    return
+                phase, step, steps, preview = ticket.phase, ticket.step, ticket.steps, ticket.preview
+            next_word = time.monotonic() + _PROGRESS_EVERY
+            if self._url:
+                self._speak(phase, step, steps)
+                if preview is not None and preview[0] > self._shown and self._folder is not None:
+                    self._show(self._folder, *preview)
+
+    def _speak(self, phase: str, step: int, steps: int) -> None:
+        if self._said == (phase, step):
+            return
+        if self._said is None or self._said[0] != phase:
+            self._post({"type": "phase", "name": phase})
+        if steps:
+            self._post({"step": step, "total": steps})
+        self._said = (phase, step)
+
+    def _show(self, folder: Path, step: int, pixels: Any) -> None:
+        self._shown = step
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"preview-{step:04d}.png"
+        path.write_bytes(pictures.png(drawing.images(pixels)[0]))
+        self._post(
+            {
+                "type": "file",
+                "kind": "sample",
+                "path": str(path),
+                "step": step,
+                "label": self._ticket.request.prompt[:500],
+            }
+        )
+
+    def _post(self, record: Mapping[str, Any]) -> None:
+        request = urllib.request.Request(self._url, json.dumps(record).encode(), method="POST")
+        try:
+            urllib.request.urlopen(request, timeout=_PROGRESS_SECONDS).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == _GONE:
+                self._ticket.set(cancelled=True)
+                raise Cancelled("it was cancelled") from None
+        except OSError:
+            pass  # whoever listened is away; the pictures are still wanted
