@@ -18,6 +18,7 @@ from backend.errors import InvalidInput, LorapoolError
 
 if TYPE_CHECKING:
     from backend.client import Client
+    from backend.service import Description
     from backend.views import TaskView
 
 app = typer.Typer(
@@ -294,22 +295,15 @@ def instances(
 
 @service_app.command("create")
 def service_create(
-    description: Annotated[Path, typer.Argument(help="The service description (JSON).")],
+    description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     token: Token = "",
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Deploy a service, or replace the description of one that exists."""
-    from backend.service import parse
-
-    try:
-        parsed = parse(description.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"cannot read {description}: {error.strerror}; nothing was deployed") from None
-    for warning in parsed.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    wanted = _read_description(description)
     with _client(endpoint, token, data_dir) as client:
-        view = client.create_service(parsed.description.raw)
+        view = client.create_service(wanted.raw)
     print(f"{view.name} ({view.type}) is {view.state}")
 
 
@@ -356,6 +350,39 @@ def service_delete(
     with _client(endpoint, token, data_dir) as client:
         view = client.service(name).delete()
     print(f"{view.name} is removed")
+
+
+@service_app.command("check")
+def service_check(
+    description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
+) -> None:
+    """Read a description without deploying it: what is wrong, what has no effect here."""
+    from backend.scaling import parse_autoscaler
+
+    found = _read_description(description)
+    parse_autoscaler(found.autoscaler)
+    print(f"{found.name} ({found.type}) can be deployed")
+
+
+@service_app.command("schema")
+def service_schema() -> None:
+    """Print the JSON schema of descriptions, for editors."""
+    from backend.service.schema import schema
+
+    _print_json(schema())
+
+
+def _read_description(path: Path) -> Description:
+    """The description in a file; what has no effect here goes to standard error."""
+    from backend.service import parse
+
+    try:
+        parsed = parse(path.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}; nothing was deployed") from None
+    for warning in parsed.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return parsed.description
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def test_a_whole_description() -> None:
         {
           // what it is
           "metadata": {"name": "kohya_job", "type": "ScalableJob", "instance": 2, "rpc.worker_threads": 3},
-          "containers": [{"image": "registry/kohya:1", "script": "python train.py", "port": 8001,}],  # one
+          "containers": [{"script": "python train.py", "port": 8001,}],  # one
           "queue": {"max_delivery": 7, "sink.capacity": 50, "sink": {"auto_evict": true}},
           "autoscaler": {"min": 0, "max": 4},
           "scalable_job.enable_write_log_to_queue": false,

@@ -1,22 +1,14 @@
-"""The service description: EAS-shaped JSON or YAML-like JSON with comments, made typed.
-
-Keys may be dotted (`"rpc.worker_threads": 4`) or nested, in `metadata` or at the top. What has no meaning here is
-said in a warning, never dropped in silence.
-"""
+"""What a service description says, as types. Values only: reading the text is `reading.py`'s."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from backend.errors import InvalidArgument
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,62}", re.IGNORECASE)
 
@@ -95,11 +87,11 @@ class QueueSettings(_Part):
 
 
 class FrontEnd(_Part):
-    """The front end that belongs to a `ScalableJobService`."""
+    """The front end that belongs to a `ScalableJobService`: `script` is run, and listens on `port`."""
 
     image: str = ""
     script: str = ""
-    port: int = 8001
+    port: int = Field(default=8001, ge=1, le=65535)
 
 
 class Rpc(_Part):
@@ -168,105 +160,6 @@ class Description(_Part):
     def logs_to_queue(self, kind: str) -> bool:
         """Whether the log of a task of this kind also goes to the output queue (EAS: commands yes, queries no)."""
         return self.write_log_to_queue if self.write_log_to_queue is not None else kind == "command"
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """A description and what was said in it that means nothing here."""
-
-    description: Description
-    warnings: tuple[str, ...]
-
-
-_TOP = {
-    "metadata",
-    "containers",
-    "queue",
-    "front_end",
-    "autoscaler",
-    "scalable_job",
-    "token",
-    "rpc",
-    "storage",
-    "cloud",
-}
-_META = {"name", "type", "instance", "cpu", "gpu", "memory", "token", "rpc"}
-
-
-def parse(text: str | bytes | Mapping[str, Any]) -> Parsed:
-    """Read a description.
-
-    Raises:
-        InvalidArgument: it is not JSON (with the line), a key is missing, or a value is wrong (with the key).
-    """
-    raw = dict(text) if isinstance(text, Mapping) else _load(text)
-    tree = _nested(raw)
-    metadata = tree.get("metadata", {})
-    if not isinstance(metadata, dict):
-        raise InvalidArgument("metadata", "an object with `name` and `type` is expected")
-    fields: dict[str, Any] = {k: v for k, v in {**tree, **metadata}.items() if k in _META}
-    for part in ("containers", "queue", "front_end", "autoscaler", "rpc"):
-        value = tree.get(part, metadata.get(part))
-        if value is not None:
-            fields[part] = value
-    job = tree.get("scalable_job", metadata.get("scalable_job", {}))
-    fields["write_log_to_queue"] = job.get("enable_write_log_to_queue") if isinstance(job, dict) else None
-    for needed in ("name", "type"):
-        if needed not in fields:
-            raise InvalidArgument(f"metadata.{needed}", "is missing; nothing was deployed")
-    try:
-        description = Description(**fields, raw=raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidArgument(
-            where, f"{first['msg']} (it is {first['input']!r}); nothing was deployed"
-        ) from None
-    unknown = [key for key in tree if key not in _TOP | _META]
-    warnings = tuple(f"{key}: has no meaning here and is kept as it is" for key in unknown)
-    return Parsed(description, warnings)
-
-
-def _load(text: str | bytes) -> dict[str, Any]:
-    try:
-        plain = text.decode() if isinstance(text, bytes) else text
-        value = json.loads(_without_comments(plain))
-    except UnicodeDecodeError:
-        raise InvalidArgument("description", "it is not UTF-8 text; nothing was deployed") from None
-    except RecursionError:
-        raise InvalidArgument("description", "it is nested too deeply; nothing was deployed") from None
-    except json.JSONDecodeError as error:
-        raise InvalidArgument(
-            "description", f"line {error.lineno}, column {error.colno}: {error.msg}; nothing was deployed"
-        ) from None
-    if not isinstance(value, dict):
-        raise InvalidArgument("description", "an object is expected; nothing was deployed")
-    return value
-
-
-# The possessive `*+` keeps the look behind a comma linear: a row of ### could else be split in 2^n ways.
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|//[^\n]*|,(?=(?:\s|#[^\n]*|//[^\n]*)*+[}\]])')
-
-
-def _without_comments(text: str) -> str:
-    """JSON with `#` and `//` comments and trailing commas made plain, every line where it was."""
-    return _TOKEN.sub(lambda found: found[0] if found[0].startswith('"') else "", text)
-
-
-def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys spelled out: `{"rpc.keepalive": 1}` becomes `{"rpc": {"keepalive": 1}}`."""
-    tree: dict[str, Any] = {}
-    for name, value in raw.items():
-        value = _nested(value) if isinstance(value, Mapping) else value
-        head, _, rest = name.partition(".")
-        if not rest:
-            old = tree.get(name)
-            tree[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-            continue
-        inner = _nested({rest: value})
-        old = tree.get(head)
-        tree[head] = {**old, **inner} if isinstance(old, dict) else inner
-    return tree
 
 
 DEFAULT_SERVICE = "kohya_job"

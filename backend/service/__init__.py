@@ -1,0 +1,39 @@
+"""Service descriptions as PAI-EAS writes them: JSON with comments or YAML, dotted or nested keys.
+
+`description.py`  what a description says, as types
+`text.py`         from text to a tree, with the line of every key
+`reading.py`      from a tree to a description, or to an error with line, key and what was expected
+`meaning.py`      keys that EAS knows and that have no meaning here, and why
+`schema.py`       the JSON schema that editors use
+"""
+
+from backend.service.description import (
+    DEFAULT_SERVICE,
+    RESERVED_PORTS,
+    Container,
+    Description,
+    FrontEnd,
+    QueueLimits,
+    QueueSettings,
+    Rpc,
+    ServiceType,
+    Variable,
+    default_description,
+)
+from backend.service.reading import Parsed, parse
+
+__all__ = [
+    "DEFAULT_SERVICE",
+    "RESERVED_PORTS",
+    "Container",
+    "Description",
+    "FrontEnd",
+    "Parsed",
+    "QueueLimits",
+    "QueueSettings",
+    "Rpc",
+    "ServiceType",
+    "Variable",
+    "default_description",
+    "parse",
+]
