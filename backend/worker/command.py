@@ -43,16 +43,18 @@ class Plan:
         """Whether SIGUSR1 makes it save its state and end."""
         return self.entry is not None
 
-    def resumed(self, state: FileWritten | None) -> Plan:
+    def resumed(self, state: FileWritten | None, *, mid_epoch: bool = True) -> Plan:
         """The same, continued from a saved state where there is one.
 
-        sd-scripts writes a step into its states that is too small after a resume, so it is told the true one.
+        sd-scripts writes a step into its states that is too small after a resume, so it is told the true one. Without
+        `mid_epoch` it does the state's epoch again from its start: when it accumulates gradients it cannot count the
+        batches to skip, and would leave out the rest of the epoch.
         """
         if state is None or not self.training:
             return self
         extra = ["--resume", state.path]
         if self.kohya_console:
-            extra += ["--skip_until_initial_step"]
+            extra += ["--skip_until_initial_step"] if mid_epoch else []
             extra += ["--initial_step", str(state.step)] if state.step is not None else []
         return replace(self, argv=(*self.argv, *extra))
 

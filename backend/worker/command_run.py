@@ -142,7 +142,7 @@ class CommandRun:
             give_up=self._given_up,
         )
         state = self._last_state()
-        plan = self._plan.resumed(state)
+        plan = self._plan.resumed(state, mid_epoch=self._resumes_mid_epoch())
         reporter.say(self._opening(plan), [Phase("starting")])
         reporter.flush()
         began = time.time()
@@ -159,7 +159,9 @@ class CommandRun:
             wish=self._wish,
             failure=self._failure,
             last_line=self._last_line,
-            missing=self._missing(began) if plan.training and ending.exit_code == 0 else "",
+            missing=self._missing(began)
+            if plan.training and ending.exit_code == 0 and not self._failure
+            else "",
         )
 
     def _ending(self, program: Program, interpreter: Interpreter, reporter: Reporter) -> Ending:
@@ -216,11 +218,29 @@ class CommandRun:
     def _interpreter(self, state: FileWritten | None) -> Interpreter:
         if not self._plan.kohya_console:
             return PlainLines()
+        # Only instances that run sd-scripts pay for TensorBoard's messages.
+        from backend.worker.event_file import EventFile
+
         output = result_file.promised(self._plan.argv, self._job_dir)
-        return KohyaConsole(output.parent if output else None, first_step=state.step if state else None)
+        logs = self._option("logging_dir")
+        return KohyaConsole(
+            output.parent if output else None,
+            first_step=state.step if state else None,
+            mid_epoch=self._resumes_mid_epoch(),
+            curve=EventFile(self._job_dir / logs) if logs else None,
+        )
+
+    def _resumes_mid_epoch(self) -> bool:
+        """Whether a run that goes on from a state skips the batches that its epoch has had; see `Plan.resumed`."""
+        return self._option("gradient_accumulation_steps") in ("", "1")
+
+    def _option(self, name: str) -> str:
+        return result_file.options(self._plan.argv, self._job_dir, (name,)).get(name, "")
 
     def _hear(self, record: Record) -> None:
         match record:
+            case FileWritten(kind, path) if kind != "state" and self._plan.kohya_console:
+                result_file.share(Path(path))
             case Failed(reason):
                 self._failure = reason
             case Result(output):
@@ -231,7 +251,13 @@ class CommandRun:
         if self._task.attempt < 2 or not self._plan.training:
             return None
         written = self._patiently(lambda: self._around.store.run(tasks.files(self._task.id)))
-        states = [file for file in written if file.kind == "state" and Path(file.path).is_dir()]
+        # A state of the very end, as of a run that was killed while it wrote its LoRA, is refused by trainers.
+        end = self._task.progress.total if self._task.progress else None
+        states = [
+            file
+            for file in written
+            if file.kind == "state" and Path(file.path).is_dir() and not (end and (file.step or 0) >= end)
+        ]
         return states[-1] if states else None
 
     def _missing(self, began: float) -> str:

@@ -1,7 +1,8 @@
 """The console of a real sd-scripts run -> log lines and progress records.
 
-sd-scripts has no other voice: steps, epochs, checkpoints, states and samples are read off what it prints. Steps are
-counted over every resume, where sd-scripts itself starts its bar again at 0; its loss is the mean over an epoch.
+Steps, epochs, checkpoints, states and samples are read off what sd-scripts prints. Steps are counted over every
+resume, where sd-scripts itself starts its bar again at 0. The loss it shows is a mean over an epoch, in three digits:
+where it writes an event file for TensorBoard, the loss and the rate of each step are taken from there.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.records import Failed, FileWritten, Phase, Progress, Record, Result
 from backend.worker.kohya_failure import FailureFinder
 from backend.worker.kohya_text import Bar, ConsoleText, Line, Shown
+
+if TYPE_CHECKING:
+    from backend.worker.event_file import EventFile
 
 _STEPS = "steps"
 _PHASES = (
@@ -28,6 +34,8 @@ _PHASES = (
 )
 _VALIDATION = re.compile(r"(?:epoch|step) validation steps")
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)$")
+_BATCHES = re.compile(r"num batches per epoch.*: *(\d+)\s*$")
+_ACCUMULATION = re.compile(r"gradient accumulation steps\D*?(\d+)\s*$")
 _TOTAL = re.compile(r"total optimization steps\D*?(\d+)\s*$")
 _SKIPPING = re.compile(r"skipping (\d+) steps\b")
 _CHECKPOINT = re.compile(r"saving checkpoint: (.+)$")
@@ -42,13 +50,26 @@ class KohyaConsole:
     """Reads one run. `output_dir` is where the run puts its files; without it samples are not reported.
 
     `first_step` is how many optimizer steps earlier attempts have done; None takes what sd-scripts says it skips.
+    `mid_epoch` says that it goes on in the middle of an epoch; else the epoch of that step is done again whole.
+    `curve` is where it writes what TensorBoard shows.
     """
 
-    def __init__(self, output_dir: Path | None = None, *, first_step: int | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: Path | None = None,
+        *,
+        first_step: int | None = None,
+        mid_epoch: bool = True,
+        curve: EventFile | None = None,
+    ) -> None:
         self._text = ConsoleText()
         self._failure = FailureFinder()
         self._files = _SampleFolder(output_dir / "sample" if output_dir else None)
         self._first_step = first_step
+        self._mid_epoch = mid_epoch
+        self._curve = curve
+        self._untold: Progress | None = None
+        self._batches, self._accumulation = 0, 1
         self._skipped = 0
         self._announced: int | None = None
         self._epoch: tuple[int, int] | None = None
@@ -72,6 +93,7 @@ class KohyaConsole:
         lines, records = self._told(self._text.close())
         lines += self._bar_over()
         records += self._release()
+        records += self._settled()
         records += self._files.new(self._progress, self._epoch)
         reason = self._reason()
         return lines, [*records, Failed(reason)] if reason else records
@@ -140,12 +162,29 @@ class KohyaConsole:
         loss = bar.loss if bar.done else None
         epoch, epochs = self._epoch or (None, None)
         eta = bar.seconds * max(0, total - step) if bar.seconds is not None else None
-        progress = Progress(step, total, epoch, epochs, loss, None, bar.seconds, eta)
+        shown = loss if loss is not None and math.isfinite(loss) else None
+        progress = Progress(step, total, epoch, epochs, shown, None, bar.seconds, eta)
         phase = self._enter("training")
         if progress == self._progress:
             return phase
         self._progress = progress
-        return [*phase, progress, *self._finite(loss, step)]
+        return [*phase, *self._tell(progress), *self._finite(loss, step)]
+
+    def _tell(self, progress: Progress) -> list[Record]:
+        """A step's values reach the event file after its bar was drawn: each step is told when the next one is."""
+        if self._curve is None or progress.step == self._offset():
+            return [progress]
+        records = self._settled() if self._untold and self._untold.step != progress.step else []
+        self._untold = progress
+        return records
+
+    def _settled(self) -> list[Record]:
+        """The step that was not told yet, with its own loss and rate where the event file has them."""
+        untold, self._untold = self._untold, None
+        if untold is None or self._curve is None:
+            return []
+        values = self._curve.values(untold.step - self._offset() + self._first_count())
+        return [untold if values is None else replace(untold, loss=values.loss, lr=values.lr)]
 
     def _finite(self, loss: float | None, step: int) -> list[Record]:
         if loss is None or math.isfinite(loss):
@@ -156,7 +195,19 @@ class KohyaConsole:
         return []
 
     def _offset(self) -> int:
-        return self._skipped if self._first_step is None else self._first_step
+        """Optimizer steps that were done before the first one of the bar."""
+        if self._first_step is None:
+            return self._skipped
+        steps = self._epoch_steps()
+        return self._first_step if self._mid_epoch or not steps else self._first_step // steps * steps
+
+    def _first_count(self) -> int:
+        """What sd-scripts itself counts from: after skipping steps, from their number within their epoch."""
+        steps = self._epoch_steps()
+        return self._offset() % steps if steps else 0
+
+    def _epoch_steps(self) -> int:
+        return math.ceil(self._batches / self._accumulation)
 
     # Lines
 
@@ -174,6 +225,10 @@ class KohyaConsole:
             self._epoch = int(epoch[1]), int(epoch[2])
         elif total := _TOTAL.search(text):
             self._announced = int(total[1])
+        elif batches := _BATCHES.search(text):
+            self._batches = int(batches[1])
+        elif accumulation := _ACCUMULATION.search(text):
+            self._accumulation = max(1, int(accumulation[1]))
         elif skipping := _SKIPPING.match(text):
             self._skipped = int(skipping[1])
 
@@ -224,7 +279,8 @@ class KohyaConsole:
             self._failure.forget()
             path, self._checkpoint = self._checkpoint or self._last_saved, ""
             done = FileWritten("lora", path, self._progress.step, self._epoch_now())
-            return [done, Result(path, self._progress.step)] if path else []
+            settled = self._settled()
+            return [*settled, done, Result(path, self._progress.step)] if path else settled
         if not self._checkpoint:
             return []
         path, self._checkpoint = self._checkpoint, ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 
 _RANK = re.compile(r"^\[rank\d+\]: ?")
 _EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
 _FRAME = re.compile(r'^\s+File "([^"]+)", line (\d+)')
 _LAUNCHER = ("CalledProcessError", "ChildFailedError", "ProcessRaisedException", "ProcessExitedException")
-"""What `accelerate` raises when its child has failed: never the reason itself."""
+"""What `accelerate` raises when its child has failed: never the reason itself, unless a signal ended the child."""
+_SIGNALLED = re.compile(r"died with <Signals\.(\w+): (\d+)>|Signal (\d+) \((\w+)\) received by PID")
 
 _JAPANESE = re.compile(r"\s+/\s+\S*[^\x00-\x7f].*$", re.DOTALL)
 """sd-scripts says everything twice: in English, and behind a slash in Japanese."""
@@ -43,10 +45,13 @@ class FailureFinder:
         self._frame = ""
         self._exception = ""
         self._error = ""
+        self._killed = ""
 
     def line(self, text: str, level: str = "") -> None:
         """The next line; `level` is that of a log line."""
         text = _RANK.sub("", text)
+        if signalled := _SIGNALLED.search(text):
+            self._killed = _killed(signalled[1] or signalled[4], int(signalled[2] or signalled[3]))
         if "Traceback (most recent call last)" in text:
             self._in_traceback, self._frame = True, ""
         elif self._in_traceback:
@@ -68,16 +73,23 @@ class FailureFinder:
 
     def forget(self) -> None:
         """What was printed so far was overcome: the run went on to its end."""
-        self._exception = self._error = ""
+        self._exception = self._error = self._killed = ""
 
     @property
     def reason(self) -> str:
         """The reason in one line, empty when nothing looked like a failure."""
+        if self._killed:
+            return self._killed
         raw = self._exception or _JAPANESE.sub("", self._error)
         for pattern, words in _EXPLAINED:
             if pattern.search(raw) or pattern.search(self._error):
                 return _short(f"{words} ({raw})")
         return _short(raw)
+
+
+def _killed(name: str, number: int) -> str:
+    hint = "; the system may have run out of memory" if number == signal.SIGKILL else ""
+    return f"the trainer was killed by signal {number} ({name}){hint}"
 
 
 def _said(kind: str, message: str, frame: str) -> str:
