@@ -11,17 +11,21 @@ from prometheus_client import (
     generate_latest,
 )
 
+from backend.gateway.pool_metrics import PoolMetrics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """What one gateway counts. Labels are names of services and queues, never of users or tasks."""
+    """What one gateway counts, and what the pools have done. Labels of what it counts are names of queues."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._children: dict[tuple[Counter, str], Counter] = {}
         ProcessCollector(registry=self.registry)
+        self.pools = PoolMetrics()
+        self.registry.register(self.pools)
         labels = ("queue",)
         self.puts = Counter("lorapool_puts", "Items and tasks taken.", labels, registry=self.registry)
         self.refused = Counter(
@@ -35,9 +39,15 @@ class Metrics:
         self.running = Gauge(
             "lorapool_running", "Items or tasks being worked on.", labels, registry=self.registry
         )
+        self.dead = Gauge("lorapool_dead_letters", "Tasks given up.", ("service",), registry=self.registry)
         self.instances = Gauge(
             "lorapool_instances", "Instances.", ("service", "state"), registry=self.registry
         )
+
+    def clear(self) -> None:
+        """Forget the gauges of services, of which some may have been removed."""
+        for gauge in (self.waiting, self.running, self.instances, self.dead):
+            gauge.clear()
 
     def count_put(self, queue: str) -> None:
         """One more item or task taken."""

@@ -1,15 +1,21 @@
-"""What changes in the store, as the supervisor hears it: it wakes, and knows which tasks to read again."""
+"""What changes in the store, as the supervisor hears it: it wakes, knows which tasks to read again, and since when."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
+from typing import TypeAlias
 
 from backend.store.connection import Store
 from backend.store.keys import key
 
 log = logging.getLogger("lorapool.supervisor")
+
+MOST_TIMES = 10_000
+
+Moment: TypeAlias = tuple[str, float]
+"""A service, and a time in seconds since the epoch by the store's clock."""
 
 _LOOK = 1.0
 _PAUSE = 0.2
@@ -23,6 +29,7 @@ class Events:
         self._wake = wake
         self._lock = threading.Lock()
         self._tasks: set[str] = set()
+        self._times: list[Moment] = []
         self._missed = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
@@ -38,6 +45,12 @@ class Events:
             self._tasks, self._missed = set(), False
         return None if missed else tasks
 
+    def times(self) -> list[Moment]:
+        """When, and at which service, what was heard since the last call happened; at most `MOST_TIMES`."""
+        with self._lock:
+            times, self._times = self._times, []
+        return times
+
     def close(self) -> None:
         """Stop listening."""
         self._closing.set()
@@ -48,7 +61,7 @@ class Events:
         while not self._closing.is_set():
             try:
                 with self._store.listen(key("events")) as messages:
-                    self._miss()
+                    self.miss()
                     while not self._closing.is_set():
                         message = messages.get_message(timeout=_LOOK)
                         if message:
@@ -58,7 +71,8 @@ class Events:
                 log.info("the store's announcements are lost for a moment: %s", error)
                 self._closing.wait(_PAUSE)
 
-    def _miss(self) -> None:
+    def miss(self) -> None:
+        """Something may have been missed: everything is to be read again."""
         with self._lock:
             self._missed = True
         self._wake.set()
@@ -66,7 +80,9 @@ class Events:
     def _hear(self, said: dict[str, str]) -> None:
         if said["kind"] == "output":
             return
-        if said["kind"] == "task":
-            with self._lock:
+        with self._lock:
+            if said["kind"] == "task":
                 self._tasks.add(said["id"])
+            if "at" in said and len(self._times) < MOST_TIMES:
+                self._times.append((said["service"], float(said["at"])))
         self._wake.set()

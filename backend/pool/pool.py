@@ -39,6 +39,7 @@ BEGIN_DEADLINE = 15.0
 
 SAVE_EVERY = 5.0
 _NOT_NEEDED = "not needed any more"
+_STAYING = (InstanceState.STARTING, InstanceState.IDLE, InstanceState.BUSY)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds without a new start after one that failed; doubled with each failure in a row."""
 
@@ -88,9 +89,15 @@ class Pool:
             raw = {"min": min(1, self.description.instance), "max": count}
         return parse_autoscaler(raw)
 
-    def step(self, taken_devices: list[str], changed: set[str] | None = None) -> None:
-        """One pass: see, learn, decide, act. `changed` names the tasks to be read again; None: all."""
-        seen = self._see(changed)
+    def step(
+        self, present: list[Instance], taken_devices: list[str], changed: set[str] | None = None
+    ) -> None:
+        """One pass: see, learn, decide, act.
+
+        `present` are the instances of all services, `taken_devices` what they have of this host, with what is ordered
+        here added; `changed` names the tasks to be read again, None: all.
+        """
+        seen = self._see(present, changed)
         self._learn(seen)
         self._take_back(seen)
         if self.description.type.runs_tasks:
@@ -113,7 +120,7 @@ class Pool:
         self.store.run(pools.save(self.name, self.learnt.to_json()))
         self._saved_at = time.monotonic()
 
-    def _see(self, changed: set[str] | None) -> Seen:
+    def _see(self, present: list[Instance], changed: set[str] | None) -> Seen:
         waiting = self.store.run(tasks.waiting(self.name))
         stale = self._known.keys() if changed is None else changed
         self._known = {t: self._known[t] for t in waiting if t in self._known and t not in stale}
@@ -123,7 +130,7 @@ class Pool:
                 self._known[brief.id] = brief
         active = self.store.run(tasks.active(self.name))
         running = [b for b in self.store.run_all([tasks.brief(task) for task in active]) if b is not None]
-        mine = [i for i in read_instances(self.store) if i.service == self.name]
+        mine = [i for i in present if i.service == self.name]
         ordered = sorted(
             (self._known[t] for t in waiting if t in self._known), key=lambda b: (-b.priority, b.index)
         )
@@ -176,7 +183,7 @@ class Pool:
         counted = sum(i.state is not InstanceState.GONE for i in seen.instances)
         return Snapshot(
             now=now,
-            settings=self.autoscaler,
+            settings=self._settings(seen),
             waiting=tuple(
                 WaitingTask(
                     id=b.id,
@@ -196,6 +203,12 @@ class Pool:
             places=None if free is None else counted + len(free),
             usage=self.learnt.usage.at_time(now).seconds,
         )
+
+    def _settings(self, seen: Seen) -> Autoscaler:
+        """The settings of scaling. What somebody started by hand is there to stay, as far as `max` allows."""
+        settings = self.autoscaler
+        by_hand = sum(i.launcher != self.launcher.name and i.state in _STAYING for i in seen.instances)
+        return settings.model_copy(update={"min": max(settings.min, min(by_hand, settings.max))})
 
     def _view(self, instance: Instance, seen: Seen, now: float) -> InstanceView:
         held = [seen.active[task] for task in instance.tasks if task in seen.active]

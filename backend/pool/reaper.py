@@ -37,11 +37,12 @@ class Reaper:
 
     def reap(
         self, found: list[Instance], limits: Mapping[str, int], idle_hands: Set[str] = frozenset()
-    ) -> None:
+    ) -> list[str]:
         """Bury what is lost, and what begins none of its tasks. `limits` is the most deliveries of each service.
 
-        Those that an earlier supervisor started are watched from here on.
+        Those that an earlier supervisor started are watched from here on. The answer names the buried.
         """
+        buried = []
         ended = {exit.instance: exit.reason for exit in self._launcher.exits()}
         for instance in found:
             reason = ended.get(instance.id) or self._fault(instance)
@@ -49,6 +50,8 @@ class Reaper:
                 reason = "it does not begin the tasks that it is given"
             if reason:
                 self._bury(instance, reason, limits.get(instance.service, 0))
+                buried.append(instance.id)
+        return buried
 
     def _bury(self, instance: Instance, reason: str, limit: int) -> None:
         """End what may be left of an instance, and give back what it held."""

@@ -21,6 +21,7 @@ from backend.pool.learnt import Learnt
 from backend.pool.local import LocalLauncher
 from backend.pool.pool import Pool, read_instances
 from backend.pool.reaper import Reaper
+from backend.pool.stopwatch import Stopwatch
 from backend.pool.templates import Templates
 from backend.processes import alive, here
 from backend.settings import Settings
@@ -59,6 +60,7 @@ class Supervisor:
             start_deadline=settings.start_deadline,
             grace=settings.lease_seconds * 1.2,
         )
+        self._stopwatch = Stopwatch(self.store)
         self._pools: dict[str, Pool] = {}
         self._faults: dict[str, str] = {}
         self._me = json.dumps([here().host, here().pid, here().started_at])
@@ -89,6 +91,7 @@ class Supervisor:
                     log.warning("%s", error)
                 away = True
                 self._reaper.store_was_away()
+                self._events.miss()
                 self._stopping.wait(_PAUSE)
             self._wake.wait(self._patience())
             self._wake.clear()
@@ -111,23 +114,28 @@ class Supervisor:
         return leading
 
     def _pass(self) -> None:
+        happened = self._events.times()
+        changed = self._events.changed()
         self._deploy()
         found = read_instances(self.store)
         idle_hands = {
             name for pool in self._pools.values() for name, n in pool.idle_hands.items() if n >= IDLE_HANDS
         }
-        self._reaper.reap(found, self._limits(), idle_hands)
+        if self._reaper.reap(found, self._limits(), idle_hands):
+            found = read_instances(self.store)
         taken = [instance.device for instance in found if instance.host == socket.gethostname()]
-        changed = self._events.changed()
         for pool in self._pools.values():
-            self._step(pool, taken, changed)
+            began = time.monotonic()
+            self._step(pool, found, taken, changed)
+            self._stopwatch.passed(pool.name, time.monotonic() - began, happened)
         self._end_orphans(found)
         self._forget_old_tasks()
+        self._stopwatch.flush()
 
-    def _step(self, pool: Pool, taken: list[str], changed: set[str] | None) -> None:
+    def _step(self, pool: Pool, found: list[Instance], taken: list[str], changed: set[str] | None) -> None:
         """One service's pass. What is wrong with one service must not keep the others waiting."""
         try:
-            pool.step(taken, changed)
+            pool.step(found, taken, changed)
         except StoreUnavailable:
             raise
         except InvalidArgument as error:

@@ -26,6 +26,10 @@ UNKNOWN_SECONDS = 60.0
 """What a task of unknown length is charged when it gets its turn."""
 
 
+FORGOTTEN = 0.001
+"""Seconds. Far less than the shortest task takes: many short ones must add up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """GPU-seconds per user, halved every `half_life` seconds; `at` is when they were last right."""
@@ -35,9 +39,9 @@ class Usage:
     half_life: float = 6 * 3600.0
 
     def at_time(self, now: float) -> Usage:
-        """The same usage, faded to `now`. Users with less than a second left are forgotten."""
+        """The same usage, faded to `now`. Users with next to nothing left are forgotten."""
         fade = 0.5 ** (max(0.0, now - self.at) / self.half_life)
-        kept = {user: s * fade for user, s in self.seconds.items() if s * fade >= 1.0}
+        kept = {user: s * fade for user, s in self.seconds.items() if s * fade >= FORGOTTEN}
         return Usage(kept, max(now, self.at), self.half_life)
 
     def charge(self, user: str, seconds: float, now: float) -> Usage:

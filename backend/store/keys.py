@@ -25,6 +25,8 @@ PREFIXES: dict[str, str] = {
     "lease": "lorapool:lease:",  # + instance: expires when it is not renewed
     "leader": "lorapool:leader",  # which supervisor leads; expires
     "pool": "lorapool:pool:",  # + service: JSON, what the supervisor has learnt about it
+    "measures": "lorapool:measures:",  # + service: hash of counters, see scripts/lib/measures.lua
+    "spent": "lorapool:spent:",  # + service: hash run|boot|idle "|" user -> seconds of an instance
     "journal": "lorapool:journal:",  # + service: stream of decisions
     "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings, last index, groups
     "queue_order": "lorapool:queue-order:",  # + queue: sorted set index -> delivery order

@@ -354,6 +354,11 @@ def dead(service: str) -> Call[list[str]]:
     return command("LRANGE", key("dead", service), 0, -1).then(_texts)
 
 
+def dead_count(service: str) -> Call[int]:
+    """How many dead letters there are."""
+    return command("LLEN", key("dead", service)).then(int)
+
+
 Line: TypeAlias = tuple[int, str]
 
 

@@ -4,7 +4,7 @@
 local id, instance, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local t = task_get(id, 'state', 'service')
 if t[1] ~= 'waiting' then return 'task ' .. (t[1] or 'missing') end
-local i = redis.call('HMGET', P.instance .. instance, 'state', 'service')
+local i = redis.call('HMGET', P.instance .. instance, 'state', 'service', 'idle_since', 'last_user', 'created_at', 'ready_at')
 if (i[1] ~= 'idle' and i[1] ~= 'busy') or i[2] ~= t[2] then return 'instance ' .. (i[1] or 'missing') end
 if redis.call('EXISTS', P.lease .. instance) == 0 then return 'lease over' end
 if redis.call('SCARD', P.held .. instance) >= most then return 'no room' end
@@ -15,6 +15,13 @@ redis.call('HSET', P.task .. id, 'state', 'assigned', 'instance', instance, 'ass
 redis.call('SADD', P.active .. t[2], id)
 redis.call('HDEL', P.plan .. t[2], id)
 redis.call('SADD', P.held .. instance, id)
+if i[3] and i[3] ~= '' then
+  -- The boot was for the first who has the instance, the time without work for the one who had it last.
+  local user = task_get(id, 'user')[1]
+  if not i[4] and i[6] then spend(t[2], 'boot', user, tonumber(i[6]) - tonumber(i[5])) end
+  spend(t[2], 'idle', i[4] or user, tonumber(at) - tonumber(i[3]))
+  redis.call('HSET', P.instance .. instance, 'last_user', user or '')
+end
 redis.call('HSET', P.instance .. instance, 'state', 'busy', 'idle_since', '')
 -- Written anew: an earlier attempt's worker may have closed the job in RQ's books, and they expire.
 local job = { 'origin', queue, 'status', 'queued' }

@@ -3,10 +3,12 @@
 --@include base
 --@include give_back
 local instance, reason = ARGV[1], ARGV[2]
-local i = redis.call('HMGET', P.instance .. instance, 'state', 'service')
+local i = redis.call('HMGET', P.instance .. instance, 'state', 'service', 'idle_since', 'last_user', 'created_at', 'ready_at')
 if not i[1] or i[1] == 'gone' then return {} end
 local at = now()
-redis.call('HSET', P.instance .. instance, 'state', 'gone', 'reason', reason, 'ended_at', at)
+if not i[4] then spend(i[2], 'boot', '', tonumber(i[6] or at) - tonumber(i[5])) end
+if i[3] and i[3] ~= '' then spend(i[2], 'idle', i[4] or '', tonumber(at) - tonumber(i[3])) end
+redis.call('HSET', P.instance .. instance, 'idle_since', '', 'state', 'gone', 'reason', reason, 'ended_at', at)
 local back = {}
 for _, id in ipairs(redis.call('SMEMBERS', P.held .. instance)) do
   local counted = ARGV[3]

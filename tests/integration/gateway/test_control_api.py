@@ -13,7 +13,9 @@ import pytest
 
 from backend.client import Client, GatewayUnavailable, TaskHandle
 from backend.errors import Conflict, Forbidden, InvalidArgument, NotFound, QueueFull, TooLarge, Unauthorized
+from backend.store import measures, tasks
 from backend.store.connection import Store
+from backend.store.tasks import NewTask
 from backend.views import TaskView
 from tests.support.gateway_box import Box, eventually, free_port
 from tests.support.pretend import PretendInstance, progress, sample
@@ -286,6 +288,29 @@ def test_a_service_token_covers_its_own_service_only(box: Box, name: str) -> Non
                 forbidden()
     with box.client("wrong") as nobody, pytest.raises(Unauthorized):
         nobody.info()
+
+
+def test_what_the_pool_did_is_in_the_metrics(box: Box, name: str) -> None:
+    store = box.store()
+    box.create(name, "ScalableJob")
+    instance = PretendInstance(store, name)
+    holder = instance.take(
+        store.run(tasks.put(NewTask(id=f"{name}-1", service=name, kind="command", user="ana"))).id
+    )
+    instance.finish(holder)
+    store.run(measures.observe(name, [("reaction", 0.15), ("reaction", 0.3)]))
+    with box.http() as http:
+        text = http.get("/metrics").text
+    store.close()
+
+    assert f'lorapool_instances{{service="{name}",state="idle"}} 1.0' in text
+    assert f'lorapool_instances{{service="{name}",state="draining"}} 0.0' in text
+    assert f'lorapool_dead_letters{{service="{name}"}} 0.0' in text
+    assert f'lorapool_attempts_total{{outcome="succeeded",service="{name}"}} 1.0' in text
+    assert f'lorapool_reaction_seconds_bucket{{le="0.2",service="{name}"}} 1.0' in text
+    assert f'lorapool_reaction_seconds_bucket{{le="+Inf",service="{name}"}} 2.0' in text
+    assert f'lorapool_wait_seconds_count{{service="{name}"}} 1.0' in text
+    assert f'lorapool_gpu_seconds_total{{service="{name}",user="ana",what="run"}}' in text
 
 
 def test_metrics_need_a_token_and_health_does_not(box: Box, name: str) -> None:

@@ -40,8 +40,8 @@ class Box(World):
         self.pool.description = self.store.run(services.get(self.service)).description
 
     def step(self, changed: set[str] | None = None) -> None:
-        taken = [instance.device for instance in read_instances(self.store)]
-        self.pool.step(taken, changed)
+        present = read_instances(self.store)
+        self.pool.step(present, [instance.device for instance in present], changed)
 
     def up(self, instance: str) -> str:
         """An ordered instance comes up."""

@@ -1,4 +1,5 @@
 -- What every task script needs: the store's clock, the event channel, a task's fields.
+--@include measures
 
 local JOB_KEPT = 86400 -- seconds for which RQ's record of a task that has ended is kept
 
@@ -8,7 +9,7 @@ local function now()
 end
 
 local function publish(kind, id, service)
-  redis.call('PUBLISH', P.events, cjson.encode({ kind = kind, id = id, service = service }))
+  redis.call('PUBLISH', P.events, cjson.encode({ kind = kind, id = id, service = service, at = now() }))
 end
 
 -- Make an instance renew its lease now, and so hear what is wanted of it.
@@ -41,6 +42,10 @@ local function close_attempt(id, outcome, reason, at)
     attempts[#attempts].outcome = outcome
     attempts[#attempts].reason = reason
     redis.call('HSET', P.task .. id, 'attempts', cjson.encode(attempts))
+    local t = task_get(id, 'service', 'user', 'kind', 'instance')
+    local slots = t[3] == 'query' and tonumber(redis.call('HGET', P.instance .. t[4], 'slots') or '1') or 1
+    spend(t[1], 'run', t[2], (tonumber(at) - attempts[#attempts].started_at) / slots)
+    count(t[1], outcome)
   end
 end
 
