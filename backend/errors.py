@@ -101,9 +101,13 @@ class StaleAttempt(LorapoolError):
 
 
 class StoreUnavailable(LorapoolError):
-    """The store does not answer."""
+    """The store does not answer. `in_doubt`: what was asked may have been done all the same."""
 
     status = 503
+
+    def __init__(self, message: str, *, in_doubt: bool = False) -> None:
+        super().__init__(message)
+        self.in_doubt = in_doubt
 
 
 class RunFailed(LorapoolError):

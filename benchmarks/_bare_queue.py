@@ -1,12 +1,18 @@
-"""The rival of `queue.py`: the least code that puts into a store and streams out of it, on the same server stack.
+"""The rival of `queue.py`: a bare Starlette handler that does the same work on the same store and server stack.
 
-A bare Starlette handler per operation over one Redis stream: no tags, groups, windows, commits, redelivery or limits.
+Its answers are the same bytes: a put stores data, tags and a new request id in one script call and answers the decimal
+index and the request id's header; a watch sends one protobuf frame for each item and takes it out of the stream once it
+is sent. It checks one token. It knows no groups, windows, tag filters, redelivery, limits or repeated request ids.
 """
 
 from __future__ import annotations
 
+import hmac
+import json
 import os
 import sys
+import uuid
+from typing import Any
 
 import redis.asyncio
 import uvicorn
@@ -16,22 +22,42 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from backend.queue import frames
+from backend.queue.contract import HEADER_REQUEST_ID, REQUEST_ID
+from backend.store.streams import Item
+
+TOKEN = os.environ["LORAPOOL_TOKEN"]
+
 store = redis.asyncio.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=None)
+_put = store.register_script(
+    "local i = redis.call('INCR', KEYS[1] .. ':last') "
+    "redis.call('XADD', KEYS[1], i .. '-0', 'd', ARGV[1], 't', ARGV[2]) return i"
+)
 
 
 async def put(request: Request) -> Response:
-    index = await store.xadd(request.path_params["queue"], {"d": await request.body()})
-    return PlainTextResponse(index)
+    if not hmac.compare_digest(request.headers.get("authorization", ""), TOKEN):
+        return PlainTextResponse("no", 401)
+    request_id = str(uuid.uuid4())
+    tags = {**request.query_params, REQUEST_ID: request_id}
+    index = await _put(keys=[request.path_params["queue"]], args=[await request.body(), json.dumps(tags)])
+    return PlainTextResponse(str(index), headers={HEADER_REQUEST_ID: request_id})
 
 
 async def watch(socket: WebSocket) -> None:
+    if not hmac.compare_digest(socket.headers.get("authorization", ""), TOKEN):
+        return await socket.close()
     await socket.accept()
-    queue, last = socket.path_params["queue"], "0"
+    queue, last = socket.path_params["queue"], b"0"
     try:
         while True:
-            for _, items in await store.xread({queue: last}, count=64, block=60_000):
-                for last, item in items:  # noqa: B007
-                    await socket.send_bytes(item[b"d"])
+            read: Any = await store.xread({queue: last}, count=64, block=60_000)
+            for _, entries in read:
+                for name, entry in entries:
+                    item = Item(int(name.partition(b"-")[0]), json.loads(entry[b"t"]), entry[b"d"])
+                    await socket.send_bytes(frames.frame(item))
+                await store.xdel(queue, *[name for name, _ in entries])
+                last = entries[-1][0]
     except WebSocketDisconnect:
         return
 

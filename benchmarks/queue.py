@@ -1,8 +1,8 @@
 """The queue service beside a bare Starlette handler on the same store, in turn, in one run.
 
-The rival (`_bare_queue.py`) does the least that could be called a queue: one XADD for a put, one XREAD for a watch.
-Ours does tags, groups, windows, commits, redelivery, limits and request ids on top. Rates are medians over the rounds;
-`ratio` is ours over the rival's. Then the same operations of ours on a queue of 10 and of 100 000 items.
+The rival (`_bare_queue.py`) stores the same, as durably, and answers the same bytes; ours does tag filters, groups,
+windows, redelivery, limits and once-only request ids besides. Medians over the rounds, least to greatest; `ratio` is
+ours over the rival's. Then the same operations of ours on a queue of 10 and of 100 000 items.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,15 @@ from typing import Any
 import httpx
 import psutil
 
-from backend.store import streams
-from backend.store.connection import Store
+from benchmarks import _queue_lengths
 from benchmarks._load import Connection, Target, drain_rate, latencies, put_rate
 from tests.support.gateway_box import TOKEN, Box, eventually, free_port
 
 ROUNDS = 5
 PUTS, CONNECTIONS = 1500, 8
 ITEMS = 2000
-LATENCY_RATE, LATENCY_COUNT = 200.0, 1000
-WATCHERS, IDLE_SECONDS = 100, 15.0
-LONG, SHORT = 100_000, 10
+LATENCY_RATE, LATENCY_COUNT = 200.0, 600
+WATCHERS, IDLE_SECONDS = 100, 10.0
 BODY = b"x" * 100
 
 _NUMBERS = itertools.count()
@@ -45,7 +42,7 @@ def main() -> None:
         rival = _start_rival(box)
         try:
             asyncio.run(_compare(box, rival))
-            _lengths(box)
+            _queue_lengths.main(box)
         finally:
             rival.process.kill()
             rival.process.wait()
@@ -55,19 +52,19 @@ def main() -> None:
 class _Rival:
     def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
         self.process = process
-        self.target = Target("bare Starlette", url, {})
+        self.target = Target("bare Starlette", url, {"Authorization": TOKEN})
 
 
 def _start_rival(box: Box) -> _Rival:
     port = free_port()
-    environment = {**os.environ, "REDIS_URL": box.store_server.url}
+    environment = {**os.environ, "REDIS_URL": box.store_server.url, "LORAPOOL_TOKEN": TOKEN}
     command = [sys.executable, "-m", "benchmarks._bare_queue", str(port)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
         try:
-            return httpx.post(f"{url}/ready", content=b"x").status_code == 200
+            return httpx.post(f"{url}/ready", headers={"Authorization": TOKEN}).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -96,8 +93,12 @@ async def _compare(box: Box, rival: _Rival) -> None:
             for what, by in found.items()
         ]
     _print(rows)
+    assert box.store_server.process is not None
+    store = psutil.Process(box.store_server.process.pid)
+    print(f"\n| {WATCHERS} idle watchers | CPU | without them | CPU of the store | memory of each |")
+    print("|---|---|---|---|---|")
     for target, pid in ((ours, box.gateway.pid), (rival.target, rival.process.pid)):
-        await _idle(box, target, psutil.Process(pid))
+        await _idle(box, target, psutil.Process(pid), store)
 
 
 _PROTOBUF = {"Accept": "application/vnd.google.protobuf"}
@@ -133,76 +134,43 @@ def _watch(target: Target) -> str:
     return "?_watch_=true&_auto_commit_=true" if target.name == "lorapool" else ""
 
 
-async def _idle(box: Box, target: Target, process: psutil.Process) -> None:
+async def _idle(box: Box, target: Target, process: psutil.Process, store: psutil.Process) -> None:
     """CPU and memory of a hundred watchers that wait, on a queue each."""
-    rss, before = process.memory_info().rss, process.cpu_times()
-    await asyncio.sleep(IDLE_SECONDS)
-    alone = _cpu(process, before)
     opened = []
-    for _ in range(WATCHERS):
+    queues = [_queue(box, target) for _ in range(WATCHERS)]
+    rss = process.memory_info().rss
+    (alone,) = await _cpu(process)
+    for queue in queues:
         connection = await Connection(target).open()
-        await connection.watch(f"/{_queue(box, target)}{_watch(target)}")
+        await connection.watch(f"/{queue}{_watch(target)}")
         opened.append((connection, asyncio.create_task(connection.frame())))
     await asyncio.sleep(1.0)
-    before = process.cpu_times()
-    await asyncio.sleep(IDLE_SECONDS)
-    busy, grown = _cpu(process, before), (process.memory_info().rss - rss) / WATCHERS
+    busy, of_store = await _cpu(process, store)
+    grown = (process.memory_info().rss - rss) / WATCHERS / 1024
     for connection, waiting in opened:
         waiting.cancel()
         connection.close()
     print(
-        f"{WATCHERS} idle watchers, {target.name}: {100 * busy:.1f} % of a core "
-        f"(none: {100 * alone:.1f} %), {grown / 1024:.0f} kB each"
+        f"| {target.name} | {100 * busy:.1f} % of a core | {100 * alone:.1f} % | "
+        f"{100 * of_store:.1f} % | {grown:.0f} kB |"
     )
 
 
-def _cpu(process: psutil.Process, before: Any) -> float:
-    now = process.cpu_times()
-    return float(now.user + now.system - before.user - before.system) / IDLE_SECONDS
-
-
-def _lengths(box: Box) -> None:
-    """One put, delivery, commit, get by request id and search, on a short and on a long queue, in turn."""
-    names = {length: f"length{length}" for length in (SHORT, LONG)}
-    store = box.store()
-    for length, name in names.items():
-        box.create(name)
-        _fill(store, name, length)
-    with box.http(**{"X-EAS-QueueService-Redis-Uid": "u"}) as http:
-        found: dict[int, list[float]] = {length: [] for length in names}
-        for round_ in range(21):
-            for length, name in names.items():
-                seconds = _cycle(http, name)
-                if round_:
-                    found[length].append(seconds)
-    medians = {length: statistics.median(values) * 1000 for length, values in found.items()}
-    print(
-        f"\nput, get by request id, search, commit: {medians[SHORT]:.2f} ms with {SHORT} items in the queue, "
-        f"{medians[LONG]:.2f} ms with {LONG} (ratio {medians[LONG] / medians[SHORT]:.2f})"
-    )
-    store.close()
-
-
-def _fill(store: Store, name: str, length: int) -> None:
-    for n in range(length):
-        store.run(streams.put(name, BODY, {"requestId": f"{name}-{n}", "taskType": "query"}))
-
-
-def _cycle(http: httpx.Client, name: str) -> float:
-    url, request_id = f"/api/predict/{name}", f"cycle-{next(_NUMBERS)}"
-    began = time.perf_counter()
-    index = http.post(url, params={"requestId": request_id}, content=BODY).text
-    assert http.get(url, params={"requestId": request_id, "_raw_": "false"}).json()[0]["index"] == int(index)
-    assert http.get(url, params={"_search_": "true", "_index_": index}).json()["IsPending"] is False
-    assert http.put(url, params={"_indexes_": index}).text == "OK"
-    return time.perf_counter() - began
+async def _cpu(*processes: psutil.Process) -> list[float]:
+    """Shares of a core that processes use over a while."""
+    before = [process.cpu_times() for process in processes]
+    await asyncio.sleep(IDLE_SECONDS)
+    after = [process.cpu_times() for process in processes]
+    return [
+        (b.user + b.system - a.user - a.system) / IDLE_SECONDS for a, b in zip(before, after, strict=True)
+    ]
 
 
 def _print(rows: list[tuple[str, str, list[float], list[float]]]) -> None:
-    print(f"{'':34}{'lorapool':>22}{'bare Starlette':>22}{'ratio':>8}")
+    print("| | lorapool | bare Starlette | ratio |\n|---|---|---|---|")
     for name, unit, ours, theirs in rows:
-        a, b = statistics.median(ours), statistics.median(theirs)
-        print(f"{name:34}{_spread(ours, unit):>22}{_spread(theirs, unit):>22}{a / b:>8.2f}")
+        ratio = statistics.median(ours) / statistics.median(theirs)
+        print(f"| {name} | {_spread(ours, unit)} | {_spread(theirs, unit)} | {ratio:.2f} |")
 
 
 def _spread(values: list[float], unit: str) -> str:

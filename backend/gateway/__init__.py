@@ -12,6 +12,7 @@
 `queue_operations.py` each operation on one queue, from a request to its answer
 `watching.py`         watchers' connections; `session.py` one consumer; `bench.py` who is woken; `line.py` the socket
 `rate.py`             requests per second
+`discovery.py`        the address that clients of the type `DIRECT` ask for; `listening.py` the socket listened on
 `queue_docs.py`       its part of the OpenAPI document
 
 `services_api.py`     services, instances, decisions, everything that changes

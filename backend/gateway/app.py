@@ -19,13 +19,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from backend.errors import LorapoolError
-from backend.gateway import answers, queue_docs, services_api, tasks_api
+from backend.gateway import answers, discovery, queue_docs, services_api, tasks_api
 from backend.gateway.auth import Authority
 from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
 from backend.gateway.gauges import refresh
 from backend.gateway.hub import Hub
 from backend.gateway.line import WatchedWebSocket
+from backend.gateway.listening import prepare
 from backend.gateway.metrics import CONTENT_TYPE, Metrics
 from backend.gateway.queue_api import QueueApi
 from backend.gateway.queue_request import PREFIX
@@ -90,6 +91,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app.state.gateway = gateway
     app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(discovery.router, prefix="/api/v1")
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
     app.add_api_route("/metrics", _metrics, methods=["GET"], tags=["health"], response_class=Response)
     app.add_exception_handler(LorapoolError, answers.on_error)
@@ -157,4 +159,6 @@ def serve(settings: Settings, *, silence: float = SILENCE) -> None:
         timeout_graceful_shutdown=3,
         server_header=False,
     )
-    _Server(config, app.state.gateway.hub).run()
+    listening = config.bind_socket()
+    prepare(listening)
+    _Server(config, app.state.gateway.hub).run([listening])

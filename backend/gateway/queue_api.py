@@ -98,7 +98,7 @@ class QueueApi:
         if deployed is None:
             raise NotFound(f"there is no service {request.service!r}. Nothing was changed.")
         caller.need(request.service)
-        return self._target(request, deployed.description), body
+        return self._target(request, deployed), body
 
     async def _deployed(self, name: str) -> Deployed | None:
         try:
@@ -106,10 +106,11 @@ class QueueApi:
         except NotFound:
             return None
 
-    def _target(self, request: QueueRequest, service: Description) -> Target:
-        store, sub = self._gateway.store, request.sub_path
+    def _target(self, request: QueueRequest, deployed: Deployed) -> Target:
+        store, sub, service = self._gateway.store, request.sub_path, deployed.description
+        since = deployed.created_at
         if sub in (SINK, DEAD):
-            return Target(service, StreamQueue(store, f"{service.name}/{sub}"), is_input=False)
+            return Target(service, since, StreamQueue(store, f"{service.name}/{sub}"), is_input=False)
         if sub and (request.method != "POST" or service.type is ServiceType.QUEUE):
             raise NotFound(
                 f"{request.path}: only puts have a path for the app behind the service's name, and the queues "
@@ -117,8 +118,8 @@ class QueueApi:
             )
         path = f"/{sub}" if sub else ""
         if service.type.runs_tasks:
-            return Target(service, TaskQueue(store, service, service_topic), is_input=True, path=path)
-        return Target(service, StreamQueue(store, service.name), is_input=True, path=path)
+            return Target(service, since, TaskQueue(store, service, service_topic), is_input=True, path=path)
+        return Target(service, since, StreamQueue(store, service.name), is_input=True, path=path)
 
     async def _operation(
         self, request: QueueRequest, target: Target, body: bytes | None, receive: Receive

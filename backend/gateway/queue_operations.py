@@ -34,9 +34,10 @@ _EARLY_SHARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about: the service, one of its queues, and the path for its app."""
+    """What a request is about: the service (deployed at `since`), one of its queues, and the path for its app."""
 
     service: Description
+    since: float
     queue: Queue
     is_input: bool
     path: str = ""

@@ -140,12 +140,18 @@ async def delete_service(service: str, gateway: GatewayHere, caller: CallerHere)
     store = gateway.store
     for task in [*await store.run(tasks.waiting(service)), *await store.run(tasks.active(service))]:
         await store.run(tasks.cancel(task, by="the removal of the service"))
-    for queue in (service, f"{service}/sink", f"{service}/dead"):
-        await store.run(streams.drop(queue))
+    await _drop_queues(gateway, service)
     await store.run_all(services.forget(service))
     await store.run(task_queue.announce_service(service))
     gateway.catalog.forget(service)
+    # Until that was heard, a put or a watcher may have brought them back.
+    await _drop_queues(gateway, service)
     return json_answer(as_json(view))
+
+
+async def _drop_queues(gateway: Gateway, service: str) -> None:
+    for queue in (service, f"{service}/sink", f"{service}/dead"):
+        await gateway.store.run(streams.drop(queue))
 
 
 @router.get("/instances", response_model=InstanceList)

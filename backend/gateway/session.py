@@ -2,18 +2,21 @@
 
 When a newer connection of the same consumer takes over, the older one is left open and idle: closing it would make a
 client that is still there connect again at once, and take over in turn, for ever. It asks now and then whether it
-may have its place back.
+may have its place back, unless its service has been removed: then it is closed, for whoever deploys a service of
+that name next has given it no token.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
-from backend.errors import LorapoolError, StoreUnavailable
+from backend.errors import LorapoolError, NotFound, StoreUnavailable
 from backend.gateway.bench import Bench, Benches, Seat
 from backend.gateway.context import Gateway
 from backend.gateway.hub import TICK
+from backend.gateway.queue_operations import Target
 from backend.queue.patience import patiently
 from backend.queue.stream import consumer_topic
 from backend.store import consumers
@@ -32,12 +35,14 @@ class QueueEnded(LorapoolError):
 class Session:
     """The consumer of one connection."""
 
-    def __init__(self, gateway: Gateway, benches: Benches, watch: Watch) -> None:
+    def __init__(self, gateway: Gateway, benches: Benches, watch: Watch, target: Target) -> None:
         self._store = gateway.store
         self._hub = gateway.hub
+        self._catalog = gateway.catalog
         self._metrics = gateway.metrics
         self._benches = benches
         self._watch = watch
+        self._target = target
         self._sent: list[int] = []
 
     async def connect(self) -> None:
@@ -50,21 +55,26 @@ class Session:
             raise QueueEnded(f"queue {self._watch.queue} was ended and all of it was delivered")
 
     async def run(self, deliver: Callable[[list[Item]], Awaitable[None]], *, looks_often: bool) -> str:
-        """Deliver until the queue ends, or until cancelled. `looks_often`: items come back by time alone."""
+        """Deliver until the queue is `ended`, its service `removed`, or until cancelled.
+
+        `looks_often`: items come back by time alone.
+        """
         watch, seat = self._watch, Seat()
         topic = consumer_topic(watch.queue, watch.group, watch.consumer)
         with self._benches.joined(watch) as bench, self._hub.waiting(seat, topic, ticks=looks_often):
-            while await self._turn(deliver, bench, seat):
+            while (over := await self._turn(deliver, bench, seat)) is None:
                 pass
-        return "ended"
+        return over
 
-    async def _turn(self, deliver: Callable[[list[Item]], Awaitable[None]], bench: Bench, seat: Seat) -> bool:
-        """Fetch once and do what follows; False at the end of the queue."""
+    async def _turn(
+        self, deliver: Callable[[list[Item]], Awaitable[None]], bench: Bench, seat: Seat
+    ) -> str | None:
+        """Fetch once and do what follows; what is over, if anything."""
         try:
             delivery = await self._store.run(consumers.fetch(self._watch, sent=self._sent))
         except StoreUnavailable:
             await asyncio.sleep(_STORE_PAUSE)
-            return True
+            return None
         self._sent = []
         match delivery.state:
             case "ok":
@@ -78,20 +88,27 @@ class Session:
             case "full":
                 await seat.wait()
             case "lost":
-                await self._park()
+                return await self._park()
             case "ended":
-                return False
-        return True
+                return "ended"
+        return None
 
-    async def _park(self) -> None:
-        """Until the place is free again."""
+    async def _park(self) -> str | None:
+        """Until the place is free again, or the service is gone."""
         while True:
-            await asyncio.sleep(TICK)
-            try:
+            with contextlib.suppress(StoreUnavailable):
+                if await self._removed():
+                    return "removed"
                 if await self._store.run(consumers.connect(self._watch, take_over=False)) == "ok":
-                    return
-            except StoreUnavailable:
-                continue
+                    return None
+            await asyncio.sleep(TICK)
+
+    async def _removed(self) -> bool:
+        try:
+            deployed = await self._catalog.get(self._target.service.name)
+        except NotFound:
+            return True
+        return deployed.created_at != self._target.since
 
     async def disconnect(self, *, counted: bool, reason: str) -> None:
         """Give back what was not committed. If the store is away, the lease of this gateway does it later."""

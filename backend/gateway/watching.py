@@ -69,8 +69,8 @@ class Watching:
         reason = await self._serve(session, deliver, others, target)
         if reason == "silent":
             line.cut()
-        elif reason == "ended":
-            await send({"type": "websocket.close", "code": 1000, "reason": "the queue was ended"})
+        elif reason in ("ended", "removed"):
+            await send({"type": "websocket.close", "code": 1000, "reason": _REASONS[reason]})
 
     async def plain(self, request: QueueRequest, target: Target, receive: Receive, send: Send) -> None:
         """The same as a streamed answer: each frame behind its length in 4 bytes."""
@@ -113,7 +113,7 @@ class Watching:
             start=request.number("_index_", default=0, least=ONLY_NEW),
             tags=request.tags,
         )
-        session = Session(self._gateway, self._benches, watch)
+        session = Session(self._gateway, self._benches, watch, target)
         await session.connect()
         return session
 
@@ -152,6 +152,7 @@ _REASONS = {
     "closed": "its connection ended",
     "silent": "its connection went silent",
     "ended": "the queue was ended",
+    "removed": "the service was removed",
     "cancelled": "the gateway stopped",
 }
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from backend.errors import Conflict, InvalidArgument, TooLarge
 from backend.queue import attributes
 from backend.queue.contract import REQUEST_ID, NewItem, Query, Stored
-from backend.queue.patience import patiently
+from backend.queue.patience import certainly, patiently
 from backend.service import Description
 from backend.store import instances, task_queue, tasks
 from backend.store.call import Call
@@ -74,7 +74,7 @@ class TaskQueue:
             name=item.tags.get("name", ""),
             details={"content_type": item.content_type} if item.content_type else None,
         )
-        put = await self._run(tasks.put(new, capacity=self._capacity()))
+        put = await certainly(self._store, tasks.put(new, capacity=self._capacity()))
         return Stored(put.index, item.request_id)
 
     def _capacity(self) -> int:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from backend.queue import attributes
 from backend.queue.contract import NewItem, Query, Stored
-from backend.queue.patience import patiently
+from backend.queue.patience import certainly, patiently
 from backend.store import consumers, streams
 from backend.store.call import Call
 from backend.store.connection import AsyncStore
@@ -39,8 +39,9 @@ class StreamQueue:
 
     async def put(self, item: NewItem) -> Stored:
         # With its request id, so that repeating it over a restart of the store stores it once.
-        put = await self._run(
-            streams.put(self.name, item.data, item.tags, request_id=item.request_id, priority=item.priority)
+        put = await certainly(
+            self._store,
+            streams.put(self.name, item.data, item.tags, request_id=item.request_id, priority=item.priority),
         )
         return Stored(put.index, item.request_id)
 

@@ -29,6 +29,14 @@ TIMEOUT = 10.0
 UNAVAILABLE = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, ConnectionError)
 
 
+class NotConnected(redis.ConnectionError):
+    """There was no connection on which the request could have been sent."""
+
+
+NOT_DONE = (NotConnected, redis.exceptions.BusyLoadingError, redis.AuthenticationError)
+"""Errors after which it is certain that the store has done nothing."""
+
+
 def _sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
@@ -50,7 +58,8 @@ def _translated() -> Iterator[None]:
     except UNAVAILABLE as error:
         raise StoreUnavailable(
             f"the store does not answer ({error}). What it has acknowledged is safe on disk; "
-            "try again in a moment."
+            "try again in a moment.",
+            in_doubt=not isinstance(error, NOT_DONE),
         ) from error
     except redis.ResponseError as error:
         if not (isinstance(error, _REFUSALS) or _REFUSAL.search(str(error))):

@@ -23,7 +23,7 @@ from redis.exceptions import NoScriptError
 
 from backend.errors import StoreUnavailable
 from backend.store.call import Argument, Call, source
-from backend.store.connection import TIMEOUT, AsyncStore
+from backend.store.connection import TIMEOUT, AsyncStore, NotConnected
 
 T = TypeVar("T")
 
@@ -71,8 +71,8 @@ class MultiplexedStore(AsyncStore):
         try:
             async with asyncio.timeout(TIMEOUT):
                 return await _open(self.url)
-        except (OSError, TimeoutError) as error:
-            raise redis.ConnectionError(str(error) or "no connection in time") from error
+        except (OSError, TimeoutError, redis.ConnectionError) as error:
+            raise NotConnected(str(error) or "no connection in time") from error
 
     async def listen(
         self, channels: Sequence[str], heard: Callable[[bytes, bytes], None], standing: Callable[[], None]
@@ -146,7 +146,7 @@ class _Connection(asyncio.Protocol):
         """The answer to come: a RedisError when the server refuses, a ConnectionError when the line is cut."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.lost or self._transport is None:
-            future.set_exception(redis.ConnectionError("the connection was lost"))
+            future.set_exception(NotConnected("the connection was lost"))
             return future
         if not self._asked:
             self._heard = self._loop.time()

@@ -55,6 +55,7 @@ class Box:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.silence = silence
+        self.store_url = self.store_server.url
         self.gateway: subprocess.Popen[bytes] | None = None
         self.log = data_dir / "gateway.log"
 
@@ -69,7 +70,7 @@ class Box:
             "LORAPOOL_DATA_DIR": str(self.data_dir),
             "LORAPOOL_TOKEN": TOKEN,
             "LORAPOOL_PORT": str(self.port),
-            "REDIS_URL": self.store_server.url,
+            "REDIS_URL": self.store_url,
             "SD_SCRIPTS_DIR": "",
         }
         with self.log.open("ab") as log:

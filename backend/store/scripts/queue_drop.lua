@@ -7,8 +7,11 @@ for _, group in ipairs(queue_groups(queue)) do
     redis.call('UNLINK', P[kind] .. part)
   end
 end
-for _, part in ipairs(redis.call('HKEYS', P.queue_consumers .. queue)) do
-  redis.call('UNLINK', P.queue_consumer .. part, P.queue_held .. part)
+local consumers = redis.call('HGETALL', P.queue_consumers .. queue)
+for i = 1, #consumers, 2 do
+  redis.call('UNLINK', P.queue_consumer .. consumers[i], P.queue_held .. consumers[i])
+  local who = cjson.decode(consumers[i + 1])
+  queue_signal({ queue = queue, group = who[1], consumer = who[2] })
 end
 for _, pair in ipairs(redis.call('SMEMBERS', P.queue_wanted .. queue)) do
   queue_signal({ queue = queue, pair = pair })

@@ -37,7 +37,7 @@ queue_find(queue, todo, tonumber(c[6]), cjson.decode(c[5]), function(index)
   owned[#owned + 1], owned[#owned + 2] = index, consumer
   since[#since + 1], since[#since + 2] = at, index
   return #found >= most
-end)
+end, most)
 if #found > 0 then
   redis.call('ZREM', todo, unpack(found))
   redis.call('HSET', owner, unpack(owned))

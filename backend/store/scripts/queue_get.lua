@@ -13,7 +13,7 @@ if first < 0 then
   most = 1
   queue_newest(queue, wanted, keep)
 else
-  queue_find(queue, P.queue_order .. queue, first, wanted, keep)
+  queue_find(queue, P.queue_order .. queue, first, wanted, keep, most)
 end
 if #found < most and ARGV[4] == '1' then
   queue_want(queue, ARGV[7])

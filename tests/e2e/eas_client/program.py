@@ -47,6 +47,43 @@ def every_method(o):
     say(said)
 
 
+def settings(o):
+    """The setters, each way of naming a queue, service discovery, two watchers on one client."""
+    q = QueueClient()
+    q.set_endpoint(o["endpoint"] + "/")
+    q.set_service_name(o["service"])
+    q.set_endpoint_type("DEFAULT")
+    q.set_token(o["token"])
+    q.set_content_type("text/plain")
+    q.set_retry_count(1)
+    q.set_max_connection_count(2)
+    q.set_timeout(20000)
+    q.add_extra_headers({"X-EAS-QueueService-Priority": "1"})
+    q.init(uid="u1", gid="g1")
+    q.set_logger(None)
+    said = {"put": q.put("high")[0]}
+    url = o["endpoint"] + "/api/predict/" + o["service"]
+    for name, init in {"suffix": {"path_suffix": "sink"}, "url": {"custom_url": url + "/sink"}}.items():
+        said[name] = client(o, **init).put(name)[0]
+    direct = QueueClient(o["endpoint"].replace("http://", ""), o["service"])
+    direct.set_endpoint_type("DIRECT")
+    direct.set_token(o["token"])
+    direct.set_log_level("CRITICAL")
+    direct.init(uid="u2", gid="g1")
+    said["direct"] = direct.put("normal")[0]
+    watcher = direct.watch(0, 1)
+    run = watcher.run()
+    said["first"] = frame(next(run))
+    try:
+        next(direct.watch(0, 1).run())
+    except Exception as error:
+        said["second"] = [error.code, error.message]
+    watcher.close()
+    q.destroy()
+    direct.destroy()
+    say(said)
+
+
 def modes(o):
     """Watching with auto commit, index only, and tags."""
     q = client(o, uid="u1")
@@ -143,12 +180,12 @@ def put_many(o):
 
 
 def get_empty(o):
-    """`get()` with its defaults on an empty queue, 50 times on 10 clients at once."""
+    """`get()` with its defaults on an empty queue, 50 times on 25 clients at once."""
     results, lock = [], threading.Lock()
 
     def work():
         q = client(o)
-        for _ in range(5):
+        for _ in range(2):
             try:
                 result = q.get()
             except Exception as error:
@@ -156,7 +193,7 @@ def get_empty(o):
             with lock:
                 results.append(result)
 
-    threads = [threading.Thread(target=work) for _ in range(10)]
+    threads = [threading.Thread(target=work) for _ in range(25)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -171,6 +208,7 @@ def predict(o):
         c = PredictClient(o["endpoint"], o["service"])
         c.set_token(token)
         c.init()
+        c.set_content_type(o.get("content_type", ""))
         try:
             said.append(c.predict(StringRequest("hello")).response_data.decode())
         except Exception as error:
@@ -180,6 +218,7 @@ def predict(o):
 
 def put_once(o):
     q = client(o)
+    q.set_timeout(o.get("timeout", 5000))
     try:
         say(q.put(o["data"], o.get("tags", {})))
     except Exception as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from backend.store import streams
 from tests.support.eas_sdk import Sdk
-from tests.support.gateway_box import Box, eventually
+from tests.support.gateway_box import DEADLINE, Box, eventually
+from tests.support.lossy_store import LossyStore
 
 Make = Callable[[Box], Sdk]
 
@@ -37,6 +40,17 @@ def test_every_public_method(box: Box, sdk_of: Make) -> None:
     assert (said["truncate"], said["left"]) == ("OK", "0")
     assert said["taken"] == ["taken"]
     assert said["then"] == [0, "0"]
+
+
+def test_every_setter_and_every_way_to_name_a_queue(box: Box, sdk_of: Make) -> None:
+    box.create("settings")
+
+    said = sdk_of(box).run("settings", "settings")
+
+    assert (said["put"], said["suffix"], said["url"], said["direct"]) == ("1", "1", "2", "2")
+    # The header that it was told to add made the first item a high one; its content type is no tag.
+    assert (said["first"]["data"], list(said["first"]["tags"])) == ("high", ["requestId"])
+    assert said["second"] == [400, "Another watcher is already running"]
 
 
 def test_watch_with_tags_index_only_and_auto_commit(box: Box, sdk_of: Make) -> None:
@@ -130,10 +144,13 @@ def test_get_with_defaults_on_an_empty_queue_is_empty_50_times_of_50(box: Box, s
 def test_predict_client_signature(box: Box, sdk_of: Make) -> None:
     token = box.create("signed")
 
-    assert sdk_of(box).run("predict", "signed", token) == ["1", 401]
+    sdk = sdk_of(box)
+    assert sdk.run("predict", "signed", token) == ["1", 401]
+    assert sdk.run("predict", "signed/sink", token, content_type="text/plain; charset=utf-8") == ["1", 401]
     with box.http() as http:
-        (item,) = http.get("/api/predict/signed?_raw_=false").json()
-    assert item["data"] == "aGVsbG8="
+        for queue in ("signed", "signed/sink"):
+            (item,) = http.get(f"/api/predict/{queue}?_raw_=false").json()
+            assert item["data"] == "aGVsbG8="
 
 
 def test_its_six_repeats_of_a_refusal_store_nothing(box: Box, sdk_of: Make) -> None:
@@ -151,6 +168,37 @@ def test_its_six_repeats_of_a_refusal_store_nothing(box: Box, sdk_of: Make) -> N
     with box.http() as http:
         attributes = _attributes(http, "full")
     assert (attributes["stream.length"], attributes["stream.lastEntry"]) == ("1", "1")
+
+
+def test_a_put_whose_answer_the_store_lost_is_stored_once(tmp_path: Path, sdk_of: Make) -> None:
+    # Given a client whose put the store takes, and then is away before it has said so
+    box = Box(tmp_path)
+    box.store_server.start()
+    lossy = LossyStore(box.store_server.url, tmp_path, b"not-yet-known")
+    box.store_url = lossy.url
+    try:
+        box.start_gateway()
+        box.create("doubt")
+        putting = sdk_of(box).start("put_once", "doubt", data="not-yet-known", timeout=60000)
+        assert lossy.lost.wait(DEADLINE)
+
+        # When it is away for so long that another put, which it cannot have taken, is refused
+        with box.http() as http:
+            refused = http.post("/api/predict/doubt", content=b"another")
+        assert refused.status_code == 503 and "retry-after" not in refused.headers
+
+        # Then the first, which would be repeated under a new id if it were refused, is answered when it is back
+        lossy.mend()
+        index, request_id = putting.next()
+        store = box.store()
+        items = store.run(streams.get("doubt", {}, length=9))
+        store.close()
+    finally:
+        box.close()
+        lossy.close()
+    assert [(str(item.index), item.tags["requestId"], item.data) for item in items] == [
+        (index, request_id, b"not-yet-known")
+    ]
 
 
 def test_a_repeated_request_id_is_stored_once(box: Box, sdk_of: Make) -> None:
@@ -171,13 +219,11 @@ def test_a_refused_watcher_does_not_spin(box: Box, sdk_of: Make) -> None:
     said = sdk.run("refused", "gone", "wrong token")
     assert said["first"] == 401 and "token" in said["body"]
 
-    # Given one that is connected, when its service is removed and its connection cut
+    # Given one that is connected, when its service is removed: its connection ends
     watcher = sdk.start("refused", "gone", token)
     assert "connected" in watcher.next()
     with box.client() as client:
         client.service("gone").delete()
-    box.stop_gateway()
-    box.start_gateway()
 
     # Then it is refused before its handshake is answered, and tries once a second
     refused = []

@@ -26,27 +26,29 @@ local function queue_each_tagged(queue, range, visit)
   until #members < QUEUE_CHUNK
 end
 
--- Visit the members of a sorted set in delivery order, indexes from `first` on, until `visit` answers true.
-local function queue_each(list, first, visit)
+-- Visit the members of a sorted set in delivery order, indexes from `first` on, until `visit` answers true. `most`
+-- is how many it is likely to take: reading on for nothing would be the dearest part of a small get.
+local function queue_each(list, first, visit, most)
   local ranges = { { '-inf', '+inf' } }
   if first > 1 then
     ranges = { { queue_number(first - QUEUE_HIGH), '(0' }, { queue_number(first), '+inf' } }
   end
   for _, range in ipairs(ranges) do
-    local from = range[1]
+    local from, chunk, found = range[1], math.min(most or QUEUE_CHUNK, QUEUE_CHUNK), nil
     repeat
-      local found = redis.call('ZRANGEBYSCORE', list, from, range[2], 'WITHSCORES', 'LIMIT', 0, QUEUE_CHUNK)
+      if found then chunk = QUEUE_CHUNK end
+      found = redis.call('ZRANGEBYSCORE', list, from, range[2], 'WITHSCORES', 'LIMIT', 0, chunk)
       for i = 1, #found, 2 do
         if visit(found[i]) then return end
       end
       if #found > 0 then from = '(' .. found[#found] end
-    until #found < 2 * QUEUE_CHUNK
+    until #found < 2 * chunk
   end
 end
 
--- Visit the indexes of what is in `list`, from index `first` on, with all of `wanted`.
-local function queue_find(queue, list, first, wanted, visit)
-  if not next(wanted) then return queue_each(list, first, visit) end
+-- Visit the indexes of what is in `list`, from index `first` on, with all of `wanted`; `most` as above.
+local function queue_find(queue, list, first, wanted, visit, most)
+  if not next(wanted) then return queue_each(list, first, visit, most) end
   local function check(index)
     return queue_matches(queue_tags_of(queue, index), wanted) and visit(index)
   end
