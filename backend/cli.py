@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli_scaling import replay, workload
 from backend.errors import InvalidInput, LorapoolError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 service_app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
 app.add_typer(service_app, name="service")
+app.command()(replay)
+app.command()(workload)
 
 DataDir = Annotated[
     Path,
@@ -357,10 +360,7 @@ def service_check(
     description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
 ) -> None:
     """Read a description without deploying it: what is wrong, what has no effect here."""
-    from backend.scaling import parse_autoscaler
-
     found = _read_description(description)
-    parse_autoscaler(found.autoscaler)
     print(f"{found.name} ({found.type}) can be deployed")
 
 
@@ -374,13 +374,14 @@ def service_schema() -> None:
 
 def _read_description(path: Path) -> Description:
     """The description in a file; what has no effect here goes to standard error."""
+    from backend.deploy import scaling_warnings
     from backend.service import parse
 
     try:
         parsed = parse(path.read_bytes())
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}; nothing was deployed") from None
-    for warning in parsed.warnings:
+    for warning in (*parsed.warnings, *scaling_warnings(parsed.description)):
         print(f"warning: {warning}", file=sys.stderr)
     return parsed.description
 

@@ -6,10 +6,20 @@ import secrets
 import time
 
 from backend.errors import NotFound
-from backend.scaling import parse_autoscaler
+from backend.scaling import parse_autoscaler, parse_cronscaler, unknown_parts
 from backend.service import Description
 from backend.store import services
 from backend.store.connection import Store
+
+
+def scaling_warnings(description: Description) -> tuple[str, ...]:
+    """What its `autoscaler` says that means nothing here.
+
+    Raises:
+        InvalidArgument: `autoscaler` or `cronscaler` contradicts itself.
+    """
+    parse_cronscaler(description.cronscaler)
+    return unknown_parts(parse_autoscaler(description.autoscaler))
 
 
 def deploy(store: Store, description: Description) -> str:
@@ -20,7 +30,7 @@ def deploy(store: Store, description: Description) -> str:
     Raises:
         InvalidArgument: the description contradicts itself; nothing was changed.
     """
-    parse_autoscaler(description.autoscaler)
+    scaling_warnings(description)
     try:
         had = store.run(services.get(description.name)).token
     except NotFound:

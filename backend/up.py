@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 from backend import paths
-from backend.deploy import deploy
+from backend.deploy import deploy, scaling_warnings
 from backend.errors import Conflict, LorapoolError
 from backend.pool.devices import default_capacity
 from backend.processes import die_with_parent
@@ -231,6 +231,6 @@ def _read(path: Path) -> Description:
     except OSError as error:
         raise LorapoolError(f"cannot read {path}: {error.strerror}. Nothing was started.") from None
     parsed = parse(text)
-    for warning in parsed.warnings:
+    for warning in (*parsed.warnings, *scaling_warnings(parsed.description)):
         say(f"{path}: {warning}")
     return parsed.description

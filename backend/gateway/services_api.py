@@ -114,12 +114,13 @@ async def create_service(
         raise InvalidArgument("body", f"{error}; nothing was changed") from None
     parsed = parse(body)
     # As above: only who deploys pays for it.
-    from backend.deploy import deploy
+    from backend.deploy import deploy, scaling_warnings
 
+    warnings = parsed.warnings + scaling_warnings(parsed.description)
     await gateway.with_store(lambda store: deploy(store, parsed.description))
     gateway.catalog.forget(parsed.description.name)
     deployed = await gateway.catalog.get(parsed.description.name)
-    view = await service_view(gateway, deployed, token=True, warnings=parsed.warnings)
+    view = await service_view(gateway, deployed, token=True, warnings=warnings)
     return json_answer(as_json(view))
 
 

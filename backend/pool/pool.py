@@ -8,7 +8,8 @@ import socket
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backend.errors import LorapoolError
 from backend.instance import Instance, InstanceState
@@ -16,14 +17,17 @@ from backend.pool.launcher import Launcher, Order
 from backend.pool.learnt import Learnt
 from backend.scaling import (
     Autoscaler,
+    Calendar,
     Decision,
     InstanceView,
     Journal,
     RunningTask,
+    Scheduled,
     Snapshot,
     WaitingTask,
     expected_starts,
     parse_autoscaler,
+    parse_cronscaler,
 )
 from backend.scaling import plan as plan_pass
 from backend.service import Description
@@ -73,6 +77,7 @@ class Pool:
     _running: dict[str, Brief] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
     _planned: dict[str, tasks.Plan] = field(default_factory=dict)
+    _calendar: tuple[dict[str, Any], Calendar] | None = None
     _saved_at: float = 0.0
     _blocked: str = ""
     _failures: int = 0
@@ -88,6 +93,14 @@ class Pool:
             count = max(1, self.description.instance)
             raw = {"min": min(1, self.description.instance), "max": count}
         return parse_autoscaler(raw)
+
+    @property
+    def calendar(self) -> Calendar:
+        """The scheduled scaling of the description; a stopped service has none."""
+        said = {} if self.stopped else self.description.cronscaler
+        if self._calendar is None or self._calendar[0] != said:
+            self._calendar = said, Calendar(parse_cronscaler(said))
+        return self._calendar[1]
 
     def step(
         self, present: list[Instance], taken_devices: list[str], changed: set[str] | None = None
@@ -202,13 +215,23 @@ class Pool:
             cold_start=self.learnt.cold_starts.median,
             places=None if free is None else counted + len(free),
             usage=self.learnt.usage.at_time(now).seconds,
+            scheduled=self._scheduled(seen, now),
         )
 
     def _settings(self, seen: Seen) -> Autoscaler:
         """The settings of scaling. What somebody started by hand is there to stay, as far as `max` allows."""
         settings = self.autoscaler
-        by_hand = sum(i.launcher != self.launcher.name and i.state in _STAYING for i in seen.instances)
-        return settings.model_copy(update={"min": max(settings.min, min(by_hand, settings.max))})
+        return settings.model_copy(update={"min": max(settings.min, min(self._by_hand(seen), settings.max))})
+
+    def _scheduled(self, seen: Seen, now: float) -> Scheduled | None:
+        """What the calendar says, with what was started by hand as for the settings."""
+        plan = self.calendar.at(now)
+        if plan is None or plan.target is None:
+            return plan
+        return replace(plan, target=max(plan.target, min(self._by_hand(seen), self.autoscaler.max)))
+
+    def _by_hand(self, seen: Seen) -> int:
+        return sum(i.launcher != self.launcher.name and i.state in _STAYING for i in seen.instances)
 
     def _view(self, instance: Instance, seen: Seen, now: float) -> InstanceView:
         held = [seen.active[task] for task in instance.tasks if task in seen.active]

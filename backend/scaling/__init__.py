@@ -13,10 +13,12 @@ One pass, on every event (put, finish, ready, gone, settings) and at `decision.w
 
 Filled by the caller: `Snapshot`, `WaitingTask`, `RunningTask`, `InstanceView` (see `snapshot.py`), with
 `Usage` (recent GPU-seconds per user) and `Estimator` (run times from what finished; `Durations` for cold starts).
-`settings` comes from `parse_autoscaler(description["autoscaler"])`.
+`settings` comes from `parse_autoscaler(description["autoscaler"])`, `scheduled` from
+`Calendar(parse_cronscaler(description["cronscaler"])).at(now)`.
 """
 
-from backend.scaling.autoscaler import Autoscaler, parse_autoscaler
+from backend.scaling.autoscaler import Autoscaler, parse_autoscaler, unknown_parts
+from backend.scaling.cron import Calendar, CronScaler, Scheduled, parse_cronscaler
 from backend.scaling.dispatch import pick
 from backend.scaling.estimate import Durations, Estimator
 from backend.scaling.fairness import Usage
@@ -29,6 +31,8 @@ from backend.scaling.snapshot import Assignment, InstanceView, RunningTask, Snap
 __all__ = [
     "Assignment",
     "Autoscaler",
+    "Calendar",
+    "CronScaler",
     "Decision",
     "Durations",
     "Entry",
@@ -39,12 +43,15 @@ __all__ = [
     "Memory",
     "Plan",
     "RunningTask",
+    "Scheduled",
     "Snapshot",
     "Usage",
     "WaitingTask",
     "decide",
     "expected_starts",
     "parse_autoscaler",
+    "parse_cronscaler",
     "pick",
     "plan",
+    "unknown_parts",
 ]

@@ -16,6 +16,7 @@ a Scalable Job. Without any strategy our own rule applies, and these keys, which
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -33,7 +34,7 @@ MAX_INSTANCES = 1000
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
 
 
 class Window(_Part):
@@ -133,6 +134,26 @@ def _one_spelling(data: dict[str, Any]) -> dict[str, Any]:
     if "comfort" in data:
         raise ValueError("preset and comfort set the same dial: give one of them")
     return data | {"comfort": PRESETS[preset]}
+
+
+def unknown_parts(settings: Autoscaler, field: str = "autoscaler") -> tuple[str, ...]:
+    """A sentence for each key that was read and means nothing here, and each metric that nobody here measures."""
+    keys = [f"{path}: has no meaning here and is ignored" for path in _unknown_keys(settings, field)]
+    metrics = [
+        f"{field}.strategies.{s.metric}: is not measured here, so it never changes the number of instances"
+        for s in settings.strategies
+        if s.metric not in QUEUE_METRICS or s.service
+    ]
+    return (*keys, *metrics)
+
+
+def _unknown_keys(part: BaseModel, field: str) -> Iterator[str]:
+    yield from (f"{field}.{key}" for key in part.model_extra or {})
+    for name, info in type(part).model_fields.items():
+        value = getattr(part, name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, BaseModel):
+                yield from _unknown_keys(inner, f"{field}.{info.alias or name}")
 
 
 def parse_autoscaler(data: Any, field: str = "autoscaler") -> Autoscaler:

@@ -1,8 +1,9 @@
 """Which waiting task goes to which instance.
 
 Idle instances first, the most recently idle one first; a command takes a whole instance, a query a slot. Among idle
-instances the one that has the task's models warm is preferred, and a task close behind may pass the first in line
-to meet a warm model: not more than `MAX_OVERTAKEN` tasks pass any one, none passes one that waited `MAX_AGE`.
+instances the one that has the task's models warm is preferred, and a short task close behind may pass the first in
+line to meet a warm model, or to have one loaded that many wait for. Not more than `MAX_OVERTAKEN` tasks pass any one
+so, none of lower priority, none that was put `MAX_LEAD` later, none of another user who has had more of the GPUs.
 A command that has let that many queries pass has the next instance kept free for it.
 """
 
@@ -18,8 +19,12 @@ from backend.scaling.fairness import MAX_OVERTAKEN, Lines
 from backend.scaling.snapshot import Assignment, InstanceView, Snapshot, WaitingTask
 
 LOOK_AHEAD = 16
-MAX_AGE = 300.0
-"""Seconds of waiting after which a task is no longer passed for the sake of a warm model."""
+MAX_LEAD = 300.0
+"""Seconds: a task put so much later than another, or that takes so long, does not pass it to meet a warm model."""
+MAX_SHARE_AHEAD = 60.0
+"""GPU-seconds: the tasks of a user who has had so much more lately do not pass another user's."""
+NO_HOLDER = 0.25
+"""What no instance counts as beside one, where tasks are weighed against the instances that have their model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,14 @@ def pick(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None) -> Pick
         return Picks((), {})
     lines = Lines(snapshot, before)
     if not places:
-        return Picks((), lines.count_overtaken(set()))
-    assignments = tuple(_Pass(snapshot, lines.turns(), before, places).run())
-    return Picks(assignments, lines.count_overtaken({a.task for a in assignments}))
+        return Picks((), lines.count_overtaken(set(), {}))
+    dispatch = _Pass(lines, before, places, snapshot)
+    assignments = tuple(dispatch.run())
+    return Picks(assignments, lines.count_overtaken({a.task for a in assignments}, dispatch.skipped))
+
+
+def _short(task: WaitingTask) -> bool:
+    return task.kind == "query" if task.seconds is None else task.seconds <= MAX_LEAD
 
 
 def _places(snapshot: Snapshot) -> list[_Place]:
@@ -83,19 +93,21 @@ class _Pass:
 
     def __init__(
         self,
-        snapshot: Snapshot,
-        turns: Iterator[WaitingTask],
+        lines: Lines,
         overtaken: Mapping[str, int],
         places: list[_Place],
+        snapshot: Snapshot,
     ) -> None:
-        self._now = snapshot.now
-        self._turns = turns
-        self._overtaken = Counter(overtaken)
+        self._lines = lines
+        self._turns = lines.turns()
+        self._overtaken = overtaken
+        self.skipped = Counter[str]()
         self._places = places
         self._with_model: dict[str, list[_Place]] = {}
         for place in places:
             for model in place.models:
                 self._with_model.setdefault(model, []).append(place)
+        self._holders = Counter(model for i in snapshot.counted for model in i.loaded)
         self._window: list[WaitingTask] = []
         self._blocked: list[WaitingTask] = []
 
@@ -112,7 +124,7 @@ class _Pass:
             task, place = self._choose(head, open_to)
             skipped = self._window[: self._window.index(task)]
             self._window.remove(task)
-            self._overtaken.update(earlier.id for earlier in (*skipped, *self._blocked))
+            self.skipped.update(earlier.id for earlier in (*skipped, *self._blocked))
             self._take(place, task)
             yield Assignment(task.id, place.instance.id, tuple(earlier.id for earlier in skipped))
 
@@ -137,8 +149,16 @@ class _Pass:
         fitting = [place for place in open_to if place.idle == idle]
         for place in fitting:
             if place.instance.id not in wanted:
-                return head, place
+                return self._worth_loading(head, place), place
         return next(wanted[place.instance.id] for place in fitting if place.instance.id in wanted)
+
+    def _worth_loading(self, head: WaitingTask, place: _Place) -> WaitingTask:
+        """Whose model a cold instance loads: the one that most tasks for each of its instances want."""
+        if not head.models:
+            return head
+        near = [head, *(t for t in self._may_pass() if t.models and t.avoid != place.instance.id)]
+        wanting = Counter(task.models[0] for task in near)
+        return max(near, key=lambda t: wanting[t.models[0]] / (self._holders[t.models[0]] + NO_HOLDER))
 
     def _warmest(self, task: WaitingTask, idle: bool) -> _Place | None:
         if not task.models:
@@ -148,15 +168,26 @@ class _Pass:
         return max(fitting, key=lambda place: place.warm(task), default=None)
 
     def _may_pass(self) -> Iterator[WaitingTask]:
-        """The tasks of the window that may go before its first: as far as nobody is passed too often or too late."""
-        for place, task in enumerate(self._window):
-            if place and not (task.kind == "command" and not self._places[0].idle):
+        """The tasks of the window that may go before its first."""
+        passed: list[WaitingTask] = []
+        for task in self._window:
+            fits = task.kind == "query" or self._places[0].idle
+            if passed and fits and _short(task) and all(self._yields(earlier, task) for earlier in passed):
                 yield task
             if not self._patient(task):
                 return
+            passed.append(task)
+
+    def _yields(self, earlier: WaitingTask, task: WaitingTask) -> bool:
+        """Whether `earlier` may be passed by `task`, as far as those two are concerned."""
+        rank, share = self._lines.rank, self._lines.share
+        if rank[task.id] != rank[earlier.id] or task.created_at > earlier.created_at + MAX_LEAD:
+            return False
+        ahead = share.get(task.user, 0.0) - share.get(earlier.user, 0.0)
+        return task.user == earlier.user or ahead <= MAX_SHARE_AHEAD
 
     def _patient(self, task: WaitingTask) -> bool:
-        return self._overtaken[task.id] < MAX_OVERTAKEN and self._now - task.created_at <= MAX_AGE
+        return self._overtaken.get(task.id, 0) + self.skipped[task.id] < MAX_OVERTAKEN
 
     def _block(self, command: WaitingTask) -> None:
         """No whole instance is free for `command`: queries may pass it, but not for ever."""
@@ -168,6 +199,7 @@ class _Pass:
             self._places.remove(reserved)
 
     def _take(self, place: _Place, task: WaitingTask) -> None:
+        self._holders.update(set(task.models) - place.models)
         self._places.remove(place)
         place.free = 0 if task.kind == "command" else place.free - 1
         place.idle = False

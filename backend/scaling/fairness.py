@@ -61,7 +61,7 @@ class Lines:
     def __init__(self, snapshot: Snapshot, overtaken: Mapping[str, int]) -> None:
         self._snapshot = snapshot
         self._overtaken = overtaken
-        self._share = shares(snapshot)
+        self.share = shares(snapshot)
         self.position = {task.id: place for place, task in enumerate(snapshot.waiting)}
         self.rank = _ranks(snapshot)
         self.lines = self._split()
@@ -80,7 +80,7 @@ class Lines:
 
     def turns(self) -> Iterator[WaitingTask]:
         """Every task that may run, in the order of turns, charging each to its user as it is given."""
-        share = dict(self._share)
+        share = dict(self.share)
         ready: list[tuple[int, float, int, str, int]] = []
         overdue: dict[int, list[tuple[int, int, str, int]]] = {}
         given: Counter[int] = Counter()
@@ -114,22 +114,24 @@ class Lines:
             yield task
             offer(user)
 
-    def count_overtaken(self, begun: set[str]) -> dict[str, int]:
-        """The overtaken counts once the tasks `begun` have left: one more for each younger one that went ahead.
+    def count_overtaken(self, begun: set[str], skipped: Mapping[str, int]) -> dict[str, int]:
+        """The overtaken counts once the tasks `begun` have left.
 
-        Only tasks at the head of a line are counted, and those that were counted before.
+        For a task at the head of its user's line it is one more for each younger one that went ahead; for one behind
+        it, whose turn was not yet, as often as it was `skipped` to meet a warm model or a free slot.
         """
         gone: dict[int, list[int]] = {}
         for task in begun:
             gone.setdefault(self.rank[task], []).append(self.position[task])
-        heads = [next((t.id for t in line if t.id not in begun), "") for line in self.lines.values()]
-        counted = {*heads, *self._overtaken} - begun
         for positions in gone.values():
             positions.sort()
+        heads = {next((t.id for t in line if t.id not in begun), "") for line in self.lines.values()}
         counts: dict[str, int] = {}
-        for task in counted & self.position.keys():
-            lower = (positions for rank, positions in gone.items() if rank <= self.rank[task])
-            passed = sum(len(positions) - bisect(positions, self.position[task]) for positions in lower)
+        for task in ({*heads, *self._overtaken, *skipped} - begun) & self.position.keys():
+            passed = skipped.get(task, 0)
+            if task in heads:
+                lower = (positions for rank, positions in gone.items() if rank <= self.rank[task])
+                passed = sum(len(positions) - bisect(positions, self.position[task]) for positions in lower)
             total = self._overtaken.get(task, 0) + passed
             if total:
                 counts[task] = total

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Literal
 
+from backend.errors import InvalidArgument
 from backend.scaling.trace import TraceTask
 
 Workload = Literal["inference", "training"]
@@ -98,6 +99,14 @@ SHAPES: dict[Workload, Shape] = {
 
 _IMAGES = ((1, 0.58), (2, 0.09), (4, 0.19), (8, 0.14))
 _STEPS = ((30, 0.91), (40, 0.05), (20, 0.04))
+
+
+def workload_named(name: str) -> Workload:
+    """The workload of that name. Raises InvalidArgument with the names there are."""
+    for known in SHAPES:
+        if name == known:
+            return known
+    raise InvalidArgument("workload", f"{name!r} is not known; there are {' and '.join(SHAPES)}")
 
 
 def generate(workload: Workload, tasks: int, seed: int = 0) -> list[TraceTask]:

@@ -6,6 +6,7 @@ the replay both call it on every event (put, finish, ready, gone, settings), and
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from backend.instance import InstanceState
@@ -13,7 +14,7 @@ from backend.scaling import eas_rule, work_rule
 from backend.scaling.dispatch import pick
 from backend.scaling.memory import Memory
 from backend.scaling.snapshot import Assignment, InstanceView, Snapshot, after
-from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
+from backend.scaling.wish import ASSUMED_COLD_START, Wish, earliest, plural
 
 __all__ = ["ASSUMED_COLD_START", "Decision", "Plan", "decide", "plan"]
 
@@ -67,17 +68,22 @@ def decide(snapshot: Snapshot, memory: Memory) -> tuple[Decision, Memory]:
 
 
 def _clamp(snapshot: Snapshot, wish: Wish) -> Wish:
-    settings = snapshot.settings
-    if wish.desired < settings.min:
-        why = f"min is {settings.min}"
-        wish = replace(wish, desired=settings.min, why=why, why_not_more=wish.why_not_more or wish.why)
-    if wish.desired > settings.max:
-        wish = replace(wish, desired=settings.max, why_not_more=f"max is {settings.max}")
+    least, most = snapshot.least, snapshot.most
+    plan = snapshot.scheduled
+    if wish.desired < least:
+        why = (
+            f"{plan.job or 'a job'} is scheduled with {least}" if plan and plan.target else f"min is {least}"
+        )
+        wish = replace(wish, desired=least, why=why, why_not_more=wish.why_not_more or wish.why)
+    if wish.desired > most:
+        wish = replace(wish, desired=most, why_not_more=f"max is {most}")
+    if plan and math.isfinite(plan.until):
+        wish = replace(wish, wake_at=earliest(wish.wake_at, plan.until))
     if snapshot.places is not None:
         present = len(snapshot.counted)
-        most = present + max(0, snapshot.places - len(snapshot.instances))
-        if wish.desired > most:
-            wish = replace(wish, desired=most, why_not_more=f"the hardware has room for {most}")
+        room = present + max(0, snapshot.places - len(snapshot.instances))
+        if wish.desired > room:
+            wish = replace(wish, desired=room, why_not_more=f"the hardware has room for {room}")
     return wish
 
 

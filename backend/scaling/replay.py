@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,19 +67,26 @@ class World:
 
     `cold_start`: seconds from the order to an instance's first task; with `boot_sigma`, log-normal with this mean.
     `estimates`: whether run times are guessed at all. `progress`: relative error with which running tasks tell what
-    is left of them, None where they do not.
+    is left of them, None where they do not. `switch`: seconds to load a task's base model on an instance that has
+    another one (each holds one); `affinity`: whether dispatch is told which has which.
     """
 
     cold_start: float
     boot_sigma: float = 0.0
     estimates: bool = True
     progress: float | None = None
+    switch: float = 0.0
+    affinity: bool = True
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A replay's figures: `cost_ratio` over the exact zero-wait optimum; waits in seconds beyond the run time."""
+    """A replay's figures: `cost_ratio` over the exact zero-wait optimum; waits in seconds beyond the run time.
+
+    `switches`: how often an instance had to load another base model; `overtaken`: the most younger tasks that began
+    before one task.
+    """
 
     cost_ratio: float
     wait_mean: float
@@ -88,6 +96,8 @@ class Outcome:
     wait_max: float
     starts: int
     kills: int
+    switches: int
+    overtaken: int
 
 
 SETTLING = 86_400.0
@@ -98,6 +108,7 @@ SETTLING = 86_400.0
 class _Instance:
     view: InstanceView
     task: int | None = None
+    until: float = 0.0
 
 
 class Replay:
@@ -120,6 +131,8 @@ class Replay:
         self._cost = 0.0
         self._starts = 0
         self._kills = 0
+        self._switches = 0
+        self._overtaken = Counter[int]()
         self.samples: list[Sample] = []
 
     def run(self) -> Outcome:
@@ -168,20 +181,23 @@ class Replay:
     def _waiting_task(self, index: int) -> WaitingTask:
         task = self._trace[index]
         seconds = self._estimator.expected(task.key) if self._world.estimates else None
-        return WaitingTask(str(index), "command", task.arrival, seconds=seconds)
+        models = base_model(task) if self._world.affinity and self._world.switch else ()
+        return WaitingTask(str(index), "command", task.arrival, seconds=seconds, models=models)
 
     def _view(self, now: float, instance: _Instance) -> InstanceView:
         if instance.task is None:
             return instance.view
         (run,) = instance.view.running
-        remaining = self._remaining(now, run.started_at, self._trace[instance.task])
+        remaining = self._remaining(now, run.started_at, instance)
         return replace(instance.view, running=(replace(run, remaining=remaining),))
 
-    def _remaining(self, now: float, started_at: float, task: TraceTask) -> float | None:
+    def _remaining(self, now: float, started_at: float, instance: _Instance) -> float | None:
         if self._world.progress is not None:
             error = self._random.uniform(-self._world.progress, self._world.progress)
-            return (started_at + task.service - now) * (1 + error)
-        return self._estimator.remaining(task.key, now - started_at) if self._world.estimates else None
+            return (instance.until - now) * (1 + error)
+        if not self._world.estimates or instance.task is None:
+            return None
+        return self._estimator.remaining(self._trace[instance.task].key, now - started_at)
 
     def _arrive(self, index: int, now: float) -> None:
         self._waiting.append(index)
@@ -203,11 +219,23 @@ class Replay:
 
     def _begin(self, now: float, index: int, instance: _Instance) -> None:
         task = self._trace[index]
-        self._waiting.remove(index)
+        place = self._waiting.index(index)
+        self._overtaken.update(self._waiting[:place])
+        del self._waiting[place]
+        loading = self._load(instance, base_model(task)) if self._world.switch else 0.0
         instance.task = index
+        instance.until = now + loading + task.service
         run = RunningTask(str(index), "command", task.arrival, now)
         self._change(instance.view.id, state=InstanceState.BUSY, running=(run,), idle_since=None)
-        self._at(now + task.service, partial(self._end, instance.view.id, index))
+        self._at(instance.until, partial(self._end, instance.view.id, index))
+
+    def _load(self, instance: _Instance, model: tuple[str, ...]) -> float:
+        """Seconds until `instance` has `model`."""
+        if not model or instance.view.loaded == model:
+            return 0.0
+        self._switches += 1
+        self._change(instance.view.id, loaded=model)
+        return self._world.switch
 
     def _end(self, name: str, index: int, now: float) -> None:
         instance = self._instances.get(name)
@@ -259,7 +287,14 @@ class Replay:
             wait_max=waits[-1],
             starts=self._starts,
             kills=self._kills,
+            switches=self._switches,
+            overtaken=max(self._overtaken.values(), default=0),
         )
+
+
+def base_model(task: TraceTask) -> tuple[str, ...]:
+    """The base model that a task needs, as a key; empty where the trace names none."""
+    return tuple(part for part in task.key[:1] if part.startswith("base_model="))
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 
 from backend.errors import InvalidArgument
 from backend.scaling.autoscaler import Autoscaler, Strategy, parse_autoscaler
-from backend.scaling.generator import SHAPES, generate
+from backend.scaling.generator import generate, workload_named
 from backend.scaling.offline import offline_optimum
 from backend.scaling.plot import timeline_svg
-from backend.scaling.replay import LiveRule, Outcome, Replay, Rule, World
+from backend.scaling.replay import LiveRule, Outcome, Replay, Rule, World, base_model
 from backend.scaling.rivals import RIVALS
 from backend.scaling.trace import TraceTask, read_trace
 
@@ -88,9 +89,8 @@ def replay_report(
     `autoscaler` is a JSON file with an autoscaler, or with a description that has one; None for the defaults with
     `min` 0. `speed` divides the arrival times. Raises InvalidInput where something cannot be read.
     """
-    if speed <= 0 or world.cold_start < 0:
-        raise InvalidArgument("speed" if speed <= 0 else "cold_start", "must be greater than 0")
-    tasks = [replace(task, arrival=task.arrival / speed) for task in load(trace)]
+    _check(world, speed)
+    tasks = _faster(load(trace, world.seed), speed)
     settings = read_autoscaler(autoscaler)
     run = Replay(tasks, LiveRule(), settings, world)
     rows = [Row(THIS, run.run())]
@@ -111,18 +111,31 @@ def compare(tasks: Sequence[TraceTask], settings: Autoscaler, world: World) -> l
     return [Row(name, Replay(tasks, rule, bounds, world).run()) for name, bounds, rule in rules]
 
 
-def load(trace: str) -> list[TraceTask]:
+def _check(world: World, speed: float) -> None:
+    """Raise InvalidArgument where a number makes no sense; `not … >=` because NaN is none either."""
+    if not (math.isfinite(world.cold_start) and world.cold_start >= 0):
+        raise InvalidArgument("cold-start", "must be 0 or more seconds. Nothing was replayed.")
+    if not 0 <= world.boot_sigma <= 3:
+        raise InvalidArgument("boot-sigma", "must be between 0 and 3. Nothing was replayed.")
+    if world.progress is not None and not 0 <= world.progress < 1:
+        raise InvalidArgument("progress", "is an error between 0 and 1. Nothing was replayed.")
+    if not (math.isfinite(speed) and speed > 0):
+        raise InvalidArgument("speed", "must be greater than 0. Nothing was replayed.")
+
+
+def _faster(tasks: Iterable[TraceTask], speed: float) -> list[TraceTask]:
+    return [replace(task, arrival=task.arrival / speed) for task in tasks]
+
+
+def load(trace: str, seed: int = 0) -> list[TraceTask]:
     """The tasks of a trace file, or of the generator."""
     if not trace.startswith("synthetic:"):
         return read_trace(Path(trace))
-    _, workload, count = (trace + ":").split(":", 2)
+    _, name, count = (trace + ":").split(":", 2)
     number = count.rstrip(":") or "5000"
-    for name in SHAPES:
-        if workload == name and number.isdigit() and int(number) > 0:
-            return generate(name, int(number))
-    raise InvalidArgument(
-        "trace", f"{trace!r} is not known; try synthetic:inference:5000 or synthetic:training:5000"
-    )
+    if not (number.isdecimal() and 0 < int(number) <= 1_000_000):
+        raise InvalidArgument("trace", f"{trace!r} asks for {number!r} tasks; try synthetic:inference:5000")
+    return generate(workload_named(name), int(number), seed)
 
 
 def read_autoscaler(path: Path | None) -> Autoscaler:
@@ -132,7 +145,79 @@ def read_autoscaler(path: Path | None) -> Autoscaler:
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidArgument("autoscaler", f"{path} cannot be read as JSON: {error}") from error
-    if isinstance(data, dict) and isinstance(data.get("autoscaler"), dict):
-        data = data["autoscaler"]
-    return parse_autoscaler(data)
+        raise InvalidArgument(
+            "autoscaler", f"{path} cannot be read as JSON: {error}. Nothing was replayed."
+        ) from error
+    if not isinstance(data, dict):
+        raise InvalidArgument("autoscaler", f"{path} holds no object. Nothing was replayed.")
+    return parse_autoscaler(data.get("autoscaler", data))
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """Dispatch without and with regard to what instances have loaded, at one load."""
+
+    load: float
+    without: Outcome
+    regarded: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityReport:
+    """What regard to loaded base models brings; `switch` is the time to load one, in seconds."""
+
+    trace: str
+    tasks: int
+    switch: float
+    loads: tuple[Affinity, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def table(self) -> str:
+        """Two rows a load, as a Markdown table under a line about the trace."""
+        lines = [
+            f"{self.trace}: {self.tasks} tasks; an instance holds one base model, another takes {self.switch:g} s.",
+            "",
+            "| load | dispatch | base models loaded | wait mean | p95 | longest | most overtaken |",
+            "| --: | --- | --: | --: | --: | --: | --: |",
+        ]
+        for each in self.loads:
+            for name, o in (("first come, first served", each.without), ("warm models first", each.regarded)):
+                waits = " | ".join(f"{wait:.0f} s" for wait in (o.wait_mean, o.wait_p95, o.wait_max))
+                lines.append(f"| ×{each.load:g} | {name} | {o.switches} | {waits} | {o.overtaken} |")
+            switches = each.regarded.switches / max(each.without.switches, 1)
+            mean = each.regarded.wait_mean / max(each.without.wait_mean, 1e-9)
+            lines.append(f"| | ratio | {switches:.2f} | {mean:.2f} | | | |")
+        return "\n".join(lines)
+
+
+def affinity_report(
+    trace: str,
+    autoscaler: Path | None,
+    world: World,
+    switch: float,
+    *,
+    speed: float = 1.0,
+    loads: Sequence[float] = (1.0, 10.0),
+) -> AffinityReport:
+    """Replay `trace` at each of `loads`, with and without regard to loaded models.
+
+    Raises InvalidInput where something cannot be read, or where the trace names no base models.
+    """
+    _check(world, speed)
+    if not (math.isfinite(switch) and switch > 0):
+        raise InvalidArgument("affinity-compare", "must be more than 0 seconds. Nothing was replayed.")
+    tasks = load(trace, world.seed)
+    if not any(base_model(task) for task in tasks):
+        raise InvalidArgument("trace", f"{trace} has no column base_model. Nothing was replayed.")
+    settings = read_autoscaler(autoscaler)
+    compared = []
+    for times in loads:
+        at = _faster(tasks, speed * times)
+        without, regarded = (
+            Replay(at, LiveRule(), settings, replace(world, switch=switch, affinity=regard)).run()
+            for regard in (False, True)
+        )
+        compared.append(Affinity(times, without, regarded))
+    return AffinityReport(Path(trace).name, len(tasks), switch, tuple(compared))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from backend.instance import InstanceState
 from backend.scaling.autoscaler import Autoscaler
+from backend.scaling.cron import Scheduled
 from backend.task import Kind
 
 
@@ -81,6 +82,7 @@ class Snapshot:
     the launcher can hold at once for this service, the present ones included, None for no such limit.
     `usage` is each user's recent GPU-seconds without what runs now (see `fairness.Usage`). `metrics` holds
     measures per instance that are not the queue's own (`qps`, `gpu`), under their names in the strategies.
+    `scheduled` is what the calendar of the service says now, None where it has none.
     """
 
     now: float
@@ -92,10 +94,22 @@ class Snapshot:
     places: int | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    scheduled: Scheduled | None = None
 
     @property
     def counted(self) -> tuple[InstanceView, ...]:
         return tuple(instance for instance in self.instances if instance.counted)
+
+    @property
+    def least(self) -> int:
+        """How many instances there are at least: what is scheduled, else the autoscaler's `min`."""
+        target = self.scheduled.target if self.scheduled else None
+        return self.settings.min if target is None else target
+
+    @property
+    def most(self) -> int:
+        """How many instances there may be."""
+        return max(self.settings.max, self.least)
 
 
 @dataclass(frozen=True, slots=True)

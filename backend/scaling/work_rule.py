@@ -98,7 +98,7 @@ def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: flo
             timeline.add(slots_of(instance, now, guess=True))
     starting = [i for i in snapshot.instances if i.state is InstanceState.STARTING]
     boots = sorted((boot_end(i, snapshot, cold) for i in starting), reverse=True)
-    room = max(0, snapshot.settings.max - len(snapshot.counted))
+    room = max(0, snapshot.most - len(snapshot.counted))
     for place, task in enumerate(waiting):
         if timeline.earliest(task.kind) - now <= patience:
             need.reached += 1

@@ -124,6 +124,7 @@ class Description(_Part):
     rpc: Rpc = Rpc()
     front_end: FrontEnd | None = None
     autoscaler: dict[str, Any] = Field(default_factory=dict)
+    cronscaler: dict[str, Any] = Field(default_factory=dict)
     write_log_to_queue: bool | None = None
     raw: dict[str, Any] = Field(default_factory=dict)
 

@@ -27,12 +27,12 @@ class Parsed:
     warnings: tuple[str, ...]
 
 
-_OPAQUE = {"autoscaler", "raw"}
+_OPAQUE = {"autoscaler", "cronscaler", "raw"}
 """Parts that are read, and checked key by key, elsewhere."""
 _JOB = {"enable_write_log_to_queue"}
 _IN_METADATA = {"name", "type", "instance", "cpu", "gpu", "memory", "token", "rpc"}
-_AT_THE_TOP = {"metadata", "containers", "queue", "front_end", "autoscaler", "scalable_job"} | _IN_METADATA
-_MOVED = ("containers", "queue", "front_end", "autoscaler", "rpc")
+_MOVED = ("containers", "queue", "front_end", "autoscaler", "cronscaler", "rpc")
+_AT_THE_TOP = {"metadata", "scalable_job", *_MOVED} | _IN_METADATA
 
 
 def parse(text: str | bytes | Mapping[str, Any]) -> Parsed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend.scaling.autoscaler import Autoscaler
+from backend.scaling.cron import CronScaler
 from backend.service.description import Description
 
 _IN_METADATA = ("name", "type", "instance", "cpu", "gpu", "memory")
@@ -16,7 +17,8 @@ def schema() -> dict[str, Any]:
     whole = Description.model_json_schema()
     parts, definitions = whole["properties"], whole["$defs"]
     scaling = Autoscaler.model_json_schema(by_alias=True)
-    definitions |= scaling.pop("$defs", {})
+    calendar = CronScaler.model_json_schema(by_alias=True)
+    definitions |= scaling.pop("$defs", {}) | calendar.pop("$defs", {})
     metadata = {name: parts[name] for name in (*_IN_METADATA, *_DOTTED)}
     for part in _DOTTED:
         fields = definitions[parts[part]["$ref"].rpartition("/")[2]]["properties"]
@@ -34,6 +36,7 @@ def schema() -> dict[str, Any]:
             "rpc": parts["rpc"],
             "front_end": parts["front_end"],
             "autoscaler": scaling | {"additionalProperties": True},
+            "cronscaler": calendar,
             "scalable_job": {
                 "type": "object",
                 "properties": {
