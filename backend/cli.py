@@ -203,6 +203,28 @@ def submit(
             _follow(client, task.id)
 
 
+@app.command(context_settings={"allow_interspersed_args": False})
+def tool(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(help="verify, resize, merge or grid, and what it takes; TOOL --help says what."),
+    ],
+    service: ServiceName = "kohya_job",
+    user: Annotated[str, typer.Option(help="Whose task it is.")] = "",
+    priority: Annotated[int, typer.Option(help="Higher starts sooner.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its log until it ends.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Queue a tool for LoRA files of the data folder; prints the task's id."""
+    with _client(endpoint, token, data_dir) as client:
+        task = client.service(service).tool(*arguments, user=user, priority=priority)
+        print(task.id, flush=True)
+        if follow:
+            _follow(client, task.id)
+
+
 @app.command()
 def ps(
     service: Annotated[str, typer.Option("--service", "-s", help="Only this service.")] = "",

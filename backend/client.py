@@ -270,6 +270,23 @@ class Service:
         answer = self.client.post(f"services/{quote(self.name, safe='')}/tasks", body, repeat=True)
         return TaskHandle(self.client, answer["id"])
 
+    def tool(self, *arguments: str, name: str = "", user: str = "", priority: int = 0) -> TaskHandle:
+        """Queue a LoRA tool: `tool("resize", "cat", "--rank", "4")`. See `python -m backend.tools --help`.
+
+        Raises:
+            InvalidArgument: the tool does not take these arguments; nothing was queued.
+        """
+        from backend.tools.arguments import parser
+
+        parser().parse_args(arguments)
+        return self.submit(
+            argv=["python", "-m", "backend.tools", *arguments],
+            name=name or " ".join(arguments[:2]),
+            user=user,
+            priority=priority,
+            details={"tool": arguments[0]},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TaskHandle:
