@@ -73,3 +73,4 @@ class Instance:
     unfit: bool = False
     run_group: int = 0
     run_started_at: float = 0.0
+    draining_since: float | None = None

@@ -23,8 +23,9 @@ class Settings(BaseSettings):
 
     Seconds: `lease_seconds` without a sign of life, and an instance is taken for lost; `start_deadline` for an
     instance to come up; `stop_grace` for a program to end by itself when it is stopped; `save_grace` for a training
-    to save its state. `keep_days` is how long the record and the log of a task that has ended stay in the store
-    (0: for ever); what it wrote into its job folder stays in any case.
+    to save its state; `drain_deadline` for a draining instance to end its work, after which it saves that and hands it
+    back (0: it may take as long as it takes). `keep_days` is how long the record and the log of a task that has ended
+    stay in the store (0: for ever); what it wrote into its job folder stays in any case.
     """
 
     model_config = SettingsConfigDict(env_prefix="LORAPOOL_", populate_by_name=True, extra="ignore")
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     start_deadline: float = Field(default=120.0, gt=0)
     stop_grace: float = Field(default=3.0, ge=0)
     save_grace: float = Field(default=600.0, ge=0)
+    drain_deadline: float = Field(default=0.0, ge=0)
     keep_days: float = Field(default=30.0, ge=0)
 
     def resolved(self) -> Settings:
@@ -54,7 +56,7 @@ class Settings(BaseSettings):
 
 _PLAIN = (
     *("data_dir", "host", "port", "token", "endpoint"),
-    *("lease_seconds", "start_deadline", "stop_grace", "save_grace", "keep_days"),
+    *("lease_seconds", "start_deadline", "stop_grace", "save_grace", "drain_deadline", "keep_days"),
 )
 
 

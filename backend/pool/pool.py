@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import socket
-import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from backend.errors import LorapoolError
 from backend.instance import Instance, InstanceState
+from backend.pool.clock import Clock, SystemClock
 from backend.pool.launcher import Launcher, Order
 from backend.pool.learnt import Learnt
 from backend.scaling import (
@@ -70,6 +70,7 @@ class Pool:
     description: Description
     learnt: Learnt
     stopped: bool = False
+    clock: Clock = field(default_factory=SystemClock)
     journal: Journal = field(default_factory=Journal)
     wake_at: float | None = None
     idle_hands: Counter[str] = field(default_factory=Counter)
@@ -125,13 +126,13 @@ class Pool:
             self._explain(snapshot, result.decision)
             self._predict(snapshot)
             self.wake_at = result.decision.wake_at
-        if time.monotonic() - self._saved_at > SAVE_EVERY:
+        if self.clock.monotonic() - self._saved_at > SAVE_EVERY:
             self.save()
 
     def save(self) -> None:
         """Keep what was learnt."""
         self.store.run(pools.save(self.name, self.learnt.to_json()))
-        self._saved_at = time.monotonic()
+        self._saved_at = self.clock.monotonic()
 
     def _see(self, present: list[Instance], changed: set[str] | None) -> Seen:
         waiting = self.store.run(tasks.waiting(self.name))
@@ -150,7 +151,7 @@ class Pool:
         return Seen(tuple(ordered), {brief.id: brief for brief in running}, tuple(mine))
 
     def _learn(self, seen: Seen) -> None:
-        now = time.time()
+        now = self.clock.time()
         ended = [brief for task, brief in self._running.items() if task not in seen.active]
         for before, after in zip(
             ended, self.store.run_all([tasks.brief(brief.id) for brief in ended]), strict=True
@@ -178,12 +179,12 @@ class Pool:
     def _start_failed(self, why: str) -> None:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
         self._failures += 1
-        self._start_after = time.monotonic() + pause
+        self._start_after = self.clock.monotonic() + pause
         self._blocked = f"{why}; the next start is tried in {pause:.0f} s"
         log.warning("service %s: %s", self.name, self._blocked)
 
     def _take_back(self, seen: Seen) -> None:
-        now = time.time()
+        now = self.clock.time()
         for brief in seen.active.values():
             late = brief.state is TaskState.ASSIGNED and now - (brief.assigned_at or now) > BEGIN_DEADLINE
             if late and self.store.run(tasks.unclaimed(brief.id, BEGIN_DEADLINE)) != "kept":
@@ -192,7 +193,7 @@ class Pool:
                 del self.idle_hands[brief.instance]
 
     def _snapshot(self, seen: Seen, free: list[str] | None) -> Snapshot:
-        now = time.time()
+        now = self.clock.time()
         counted = sum(i.state is not InstanceState.GONE for i in seen.instances)
         return Snapshot(
             now=now,
@@ -270,7 +271,7 @@ class Pool:
     def _act(self, decision: Decision, seen: Seen, free: list[str] | None, taken: list[str]) -> None:
         by_id = {instance.id: instance for instance in seen.instances}
         for _ in range(decision.start):
-            if time.monotonic() < self._start_after:
+            if self.clock.monotonic() < self._start_after:
                 break
             device = "cpu" if free is None else free.pop(0) if free else None
             if device is None or not self._order(device):
@@ -304,7 +305,7 @@ class Pool:
 
     def _order(self, device: str) -> bool:
         name = uuid.uuid4().hex[:12]
-        now = time.time()
+        now = self.clock.time()
         slots = self.description.rpc.worker_threads
         created = instances.create(
             name,

@@ -7,10 +7,10 @@ is ended before its tasks go back, so that two runs never write into one job fol
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Set
 
 from backend.instance import Instance, InstanceState
+from backend.pool.clock import Clock, SystemClock
 from backend.pool.launcher import Launcher
 from backend.store import instances
 from backend.store.connection import Store
@@ -24,16 +24,25 @@ class Reaper:
     They could not be renewed meanwhile.
     """
 
-    def __init__(self, store: Store, launcher: Launcher, *, start_deadline: float, grace: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        launcher: Launcher,
+        *,
+        start_deadline: float,
+        grace: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
         self._store = store
         self._launcher = launcher
         self._start_deadline = start_deadline
         self._grace = grace
-        self._judge_from = time.monotonic() + grace
+        self._judge_from = self._clock.monotonic() + grace
 
     def store_was_away(self) -> None:
         """Give every instance the time to renew its lease."""
-        self._judge_from = time.monotonic() + self._grace
+        self._judge_from = self._clock.monotonic() + self._grace
 
     def reap(
         self, found: list[Instance], limits: Mapping[str, int], idle_hands: Set[str] = frozenset()
@@ -63,10 +72,10 @@ class Reaper:
 
     def _fault(self, instance: Instance) -> str:
         if instance.state is InstanceState.STARTING:
-            late = time.time() - instance.created_at > self._start_deadline
+            late = self._clock.time() - instance.created_at > self._start_deadline
             return f"it did not come up within {self._start_deadline:.0f} s" if late else ""
         if not self._launcher.adopt(instance):
             return "its process is gone"
-        if instance.lease_left <= 0 and time.monotonic() > self._judge_from:
+        if instance.lease_left <= 0 and self._clock.monotonic() > self._judge_from:
             return "its lease is over: it stopped giving signs of life"
         return ""

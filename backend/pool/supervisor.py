@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import socket
 import threading
@@ -66,6 +67,7 @@ class Supervisor:
         self._me = json.dumps([here().host, here().pid, here().started_at])
         self._leading = False
         self._forget_at = 0.0
+        self._hurried: set[str] = set()
 
     def stop(self) -> None:
         """End the loop; instances are asked to save, hand back and end. Said again: they are not waited for."""
@@ -129,6 +131,7 @@ class Supervisor:
             self._step(pool, found, taken, changed)
             self._stopwatch.passed(pool.name, time.monotonic() - began, happened)
         self._end_orphans(found)
+        self._end_long_drains(found)
         self._forget_old_tasks()
         self._stopwatch.flush()
 
@@ -182,6 +185,20 @@ class Supervisor:
             if instance.service not in self._pools and instance.state is not InstanceState.DRAINING:
                 reason = "its service was removed"
                 self.store.run(instances.enter(instance.id, InstanceState.DRAINING, reason=reason))
+
+    def _end_long_drains(self, found: list[Instance]) -> None:
+        """Instances that have drained for longer than they may save what they run and hand it back."""
+        deadline = self.settings.drain_deadline
+        for instance in found:
+            if instance.state is not InstanceState.DRAINING or instance.id in self._hurried:
+                continue
+            if deadline and time.time() - (instance.draining_since or math.inf) > deadline:
+                self._hurried.add(instance.id)
+                log.info(
+                    "instance %s has drained for %.0f s: it hands back what it runs", instance.id, deadline
+                )
+                self._launcher.stop(instance)
+        self._hurried &= {instance.id for instance in found}
 
     def _forget_old_tasks(self) -> None:
         if not self.settings.keep_days or time.monotonic() < self._forget_at:

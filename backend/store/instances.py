@@ -140,6 +140,7 @@ def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
         completed=int(text.get("completed") or 0),
         run_group=int(text.get("run_group") or 0),
         run_started_at=float(text.get("run_started_at") or 0.0),
+        draining_since=_time(text.get("draining_since")),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.box import Box, until
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     data_dir: Path = tmp_path_factory.mktemp("chaos") / "data"
     running = Box(data_dir).start()

@@ -6,6 +6,7 @@ local i = redis.call('HMGET', P.instance .. instance, 'state', 'service', 'creat
 if not i[1] then return false end
 if not one_of(i[1], ARGV[2]) then return i[1] end
 redis.call('HSET', P.instance .. instance, 'state', ARGV[3])
+if ARGV[3] == 'draining' then redis.call('HSET', P.instance .. instance, 'draining_since', now()) end
 for k = 4, #ARGV, 2 do
   redis.call('HSET', P.instance .. instance, ARGV[k], ARGV[k + 1] == '@now' and now() or ARGV[k + 1])
 end

@@ -209,9 +209,9 @@ class TestStarts:
     def test_one_that_fails_is_tried_again_later_and_later(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        clock = itertools.count(1000.0, 0.001)
+        ticks = itertools.count(1000.0, 0.001)
         offset = [0.0]
-        monkeypatch.setattr(pool_module.time, "monotonic", lambda: next(clock) + offset[0])
+        monkeypatch.setattr(box.pool.clock, "monotonic", lambda: next(ticks) + offset[0])
         box.launcher.refusal = "the template is on fire"
         box.put()
         box.step()
