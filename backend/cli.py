@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli_dataset import app as dataset_app
 from backend.cli_scaling import replay, workload
 from backend.errors import InvalidInput, LorapoolError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 service_app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
 app.add_typer(service_app, name="service")
+app.add_typer(dataset_app, name="dataset")
 app.command()(replay)
 app.command()(workload)
 

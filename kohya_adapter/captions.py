@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.errors import InvalidArgument
@@ -26,13 +26,15 @@ class Captioned:
 class CaptionEdit:
     """What to do to many captions, in the order of the fields.
 
-    `find` is plain text. Tags are what stands between commas: `remove_tags` and `add_first`/`add_last` compare and add
-    them whole, and add none twice. `missing` is the caption of pictures that have none; empty leaves them without.
+    `find` is plain text. Tags are what stands between commas: `rename_tags`, `remove_tags` and `add_first`/`add_last`
+    compare and add them whole, and add none twice. `missing` is the caption of pictures that have none; empty leaves
+    them without.
     """
 
     missing: str = ""
     find: str = ""
     replace: str = ""
+    rename_tags: Mapping[str, str] = field(default_factory=dict)
     remove_tags: Sequence[str] = ()
     add_first: Sequence[str] = ()
     add_last: Sequence[str] = ()
@@ -42,14 +44,17 @@ class CaptionEdit:
     def apply(self, caption: str) -> str:
         """The caption after the edit, without blanks around it."""
         text = caption.replace(self.find, self.replace) if self.find else caption
-        if self.remove_tags or self.add_first or self.add_last:
+        if self.rename_tags or self.remove_tags or self.add_first or self.add_last:
             text = self._tagged(text)
         return f"{self.prefix}{text}{self.suffix}".strip()
 
     def _tagged(self, text: str) -> str:
         unwanted = set(_tags(self.remove_tags))
         first = [tag for tag in _tags(self.add_first) if tag not in unwanted]
-        middle = [tag for tag in _tags(text.split(",")) if tag not in unwanted and tag not in first]
+        renamed = _tags(self.rename_tags.get(tag, tag) for tag in _tags(text.split(",")))
+        if self.rename_tags:
+            renamed = list(dict.fromkeys(renamed))
+        middle = [tag for tag in renamed if tag not in unwanted and tag not in first]
         last = [tag for tag in _tags(self.add_last) if tag not in unwanted and tag not in (*first, *middle)]
         return ", ".join((*first, *middle, *last))
 
@@ -89,22 +94,39 @@ def write_caption(data_dir: Path, image: str, caption: str, *, extension: str = 
     _write(path.with_suffix(extension), caption)
 
 
-def edit_captions(data_dir: Path, folder: str, edit: CaptionEdit, *, extension: str = ".txt") -> int:
-    """Change all captions of a folder; the number of captions that are different now.
+@dataclass(frozen=True, slots=True)
+class CaptionChange:
+    """What an edit does to one caption; `before` is None where there is no caption file."""
 
-    Every caption is read before the first one is written, so that a broken file changes nothing.
-    """
-    changed = []
+    image: Path
+    before: str | None
+    after: str
+
+
+def caption_changes(
+    data_dir: Path, folder: str, edit: CaptionEdit, *, extension: str = ".txt"
+) -> list[CaptionChange]:
+    """What an edit would change in a folder; nothing is written. Raises as `read_captions` does."""
+    changes = []
     for captioned in read_captions(data_dir, folder, extension=extension):
         before = edit.missing if captioned.caption is None else captioned.caption
         if not before and captioned.caption is None:
             continue
         after = edit.apply(before)
         if after != captioned.caption:
-            changed.append((captioned.image.with_suffix(extension), after))
-    for path, caption in changed:
-        _write(path, caption)
-    return len(changed)
+            changes.append(CaptionChange(captioned.image, captioned.caption, after))
+    return changes
+
+
+def edit_captions(data_dir: Path, folder: str, edit: CaptionEdit, *, extension: str = ".txt") -> int:
+    """Change all captions of a folder; the number of captions that are different now.
+
+    Every caption is read before the first one is written, so that a broken file changes nothing.
+    """
+    changes = caption_changes(data_dir, folder, edit, extension=extension)
+    for change in changes:
+        _write(change.image.with_suffix(extension), change.after)
+    return len(changes)
 
 
 def tag_counts(captions: Iterable[Captioned]) -> list[tuple[str, int]]:

@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
-from kohya_adapter.captions import CaptionEdit, edit_captions, read_captions, tag_counts, write_caption
+from kohya_adapter.captions import (
+    CaptionEdit,
+    caption_changes,
+    edit_captions,
+    read_captions,
+    tag_counts,
+    write_caption,
+)
 
 
 @pytest.fixture
@@ -41,6 +48,8 @@ def test_captions_are_read_with_their_pictures(data_dir: Path) -> None:
         (CaptionEdit(add_last=["sks", "cat"]), "cat", "cat, sks"),
         (CaptionEdit(remove_tags=["red chair", " cat "]), "sks, cat, red chair", "sks"),
         (CaptionEdit(remove_tags=["a"]), "a cat, a", "a cat"),
+        (CaptionEdit(rename_tags={"cat": "dog", "a": "b"}), "cat, a cat, dog, a", "dog, a cat, b"),
+        (CaptionEdit(rename_tags={"cat": ""}), "sks, cat", "sks"),
         (CaptionEdit(find="cat", replace="dog", remove_tags=["dog"], add_first=["x"]), "cat, big", "x, big"),
         (CaptionEdit(), " as it was ", "as it was"),
     ],
@@ -55,6 +64,16 @@ def test_an_edit_of_a_folder_counts_what_it_changed(data_dir: Path) -> None:
     assert edit_captions(data_dir, "set", CaptionEdit(missing="dog", add_first=["sks"])) == 1
     assert captions(data_dir)["c"] == "sks, dog"
     assert edit_captions(data_dir, "set", CaptionEdit(missing="dog", add_first=["sks"])) == 0
+
+
+def test_what_an_edit_would_do_can_be_seen_before(data_dir: Path) -> None:
+    changes = caption_changes(data_dir, "set", CaptionEdit(missing="dog", rename_tags={"cat": "dog"}))
+    assert [(change.image.stem, change.before, change.after) for change in changes] == [
+        ("a", "sks, cat, red chair", "sks, dog, red chair"),
+        ("b", "cat", "dog"),
+        ("c", None, "dog"),
+    ]
+    assert captions(data_dir) == {"a": "sks, cat, red chair", "b": "cat", "c": None}
 
 
 def test_a_broken_caption_changes_none(data_dir: Path) -> None:
