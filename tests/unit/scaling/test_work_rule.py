@@ -79,13 +79,13 @@ class TestIn:
         assert decide(later, memory)[0].stop == ("a",)
 
     def test_a_second_one_only_when_they_come_that_much_more_often(self) -> None:
-        often = tuple(80.0 * n + 5 for n in reversed(range(16)))
+        often = tuple(80.0 * n + 70 for n in reversed(range(16)))
         very_often = tuple(2.0 * n + 1 for n in reversed(range(16)))
         assert len(decision(idle("a"), idle("b", since=900), arrivals=often).stop) == 1
         assert decision(idle("a"), idle("b", since=900), arrivals=very_often).stop == ()
 
     def test_the_longest_idle_goes_first(self) -> None:
-        arrivals = tuple(80.0 * n + 5 for n in reversed(range(16)))
+        arrivals = tuple(80.0 * n + 70 for n in reversed(range(16)))
         assert decision(idle("new", since=5), idle("old", since=90), arrivals=arrivals).stop == ("old",)
 
     def test_comfort_keeps_longer_than_economy(self) -> None:
