@@ -35,6 +35,11 @@ def capabilities(
     )
 
 
+def installed() -> frozenset[str]:
+    """Which of the packages that a form may ask for this machine has."""
+    return frozenset(name for name in _PACKAGES if find_spec(name))
+
+
 class Pool:
     """Asks the gateway, at most every few seconds."""
 
@@ -57,6 +62,6 @@ class Pool:
             instances,
             sd_scripts=info["trainer"] == "sd-scripts",
             here=platform.node(),
-            installed=frozenset(name for name in _PACKAGES if find_spec(name)),
+            installed=installed(),
         )
         return self._known

@@ -10,6 +10,8 @@ from pathlib import Path
 from backend.errors import PathOutsideDataFolder
 
 DATASETS, MODELS, LORAS, JOBS, STORE, LOGS = "datasets", "models", "loras", "jobs", "store", "logs"
+ENDPOINT = "endpoint"
+"""A file that is there while a deployment is up: the address of its gateway."""
 
 
 def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> Path:

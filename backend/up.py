@@ -98,6 +98,7 @@ class Deployment:
         self._ui_port = ui_port
         self._embedded = None if self.settings.redis_url else EmbeddedStore(self.settings.data_dir)
         self._children: list[Child] = []
+        self._announced: Path | None = None
         self._stopping = threading.Event()
 
     @property
@@ -113,6 +114,7 @@ class Deployment:
         try:
             self._start()
             if not self._stopping.is_set():
+                self._announce()
                 print(f"ready: {self.url}", flush=True)
                 if on_ready is not None:
                     threading.Thread(target=on_ready, daemon=True).start()
@@ -125,6 +127,10 @@ class Deployment:
     def stop(self) -> None:
         """Make `run` return."""
         self._stopping.set()
+
+    def _announce(self) -> None:
+        self._announced = self.settings.data_dir / paths.ENDPOINT
+        self._announced.write_text(f"{self.url}\n")
 
     def _start(self) -> None:
         self._refuse_taken_port()
@@ -211,6 +217,8 @@ class Deployment:
 
     def _stop(self) -> None:
         say("stopping; trainings save their state and go back to the queue")
+        if self._announced is not None:
+            self._announced.unlink(missing_ok=True)
         for name in ("front end", "supervisor", "gateway"):
             for child in self._children:
                 if child.name == name:
