@@ -24,13 +24,16 @@ from urllib.parse import quote
 
 import httpx
 
-from backend import errors
+from backend import errors, generation
 from backend.errors import InvalidArgument, LorapoolError
+from backend.generation import Generation, GridRun
 from backend.views import (
     FileView,
+    GenerationView,
     InfoView,
     InstanceView,
     LogPage,
+    ModelList,
     ProgressView,
     ScalarPage,
     ServiceView,
@@ -130,6 +133,28 @@ class Client:
         for name, data, _ in self.stream("events", {}):
             if name == "changed":
                 yield data
+
+    def models(self) -> ModelList:
+        """The base models and LoRAs that a query to the built-in app may name; LoRAs newest first."""
+        return read(ModelList, self.get("models"))
+
+    def images(self, task_id: str) -> GenerationView:
+        """What a query has drawn, with fresh links; raises NotFound when it has left nothing."""
+        return read(GenerationView, self.get(f"tasks/{quote(task_id, safe='')}/images"))
+
+    def fetch(self, link: str) -> bytes:
+        """The bytes behind a link of an answer."""
+        deadline = time.monotonic() + RECONNECT
+        while True:
+            try:
+                response = self._http.get(f"{self.endpoint}{link}")
+                if response.status_code == 200:
+                    return response.content
+                _answer(response)
+            except _AWAY as error:
+                if time.monotonic() > deadline:
+                    raise _away(self.endpoint, error) from None
+            time.sleep(_PAUSE)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """A JSON answer of the control API; waits out a gateway that is away for a moment."""
@@ -286,6 +311,39 @@ class Service:
             priority=priority,
             details={"tool": arguments[0]},
         )
+
+    def generate(
+        self, prompt: str, *, user: str = "", priority: int = 0, name: str = "", **keys: Any
+    ) -> Generation:
+        """Queue a query for pictures to the built-in inference app; `wait()` for them.
+
+        `keys` are those of docs/inference.md: model, loras (a dict of names to weights, too), width, height, steps,
+        guidance, seed, count, scheduler, image (bytes, too), strength, preview_every, …
+
+        Raises:
+            InvalidArgument: a key is unknown or a value cannot be; nothing was queued.
+        """
+        return generation.generate(self, prompt, user=user, priority=priority, name=name, keys=keys)
+
+    def grid(
+        self,
+        prompt: str,
+        *,
+        checkpoints: Sequence[str],
+        weights: Sequence[float] = (1.0,),
+        user: str = "",
+        **keys: Any,
+    ) -> GridRun:
+        """Queue one query for each checkpoint at each weight, with the same seed; `arriving()` gives them as they come.
+
+        Raises:
+            InvalidArgument: as `generate`; nothing was queued.
+        """
+        return generation.grid(self, prompt, checkpoints=checkpoints, weights=weights, user=user, keys=keys)
+
+    def checkpoints(self, task_id: str) -> list[str]:
+        """The paths of every epoch that a training has saved, oldest first, for `grid`."""
+        return generation.checkpoints_of(self.client.task(task_id))
 
 
 @dataclass(frozen=True, slots=True)

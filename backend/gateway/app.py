@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from backend.errors import LorapoolError
-from backend.gateway import answers, discovery, queue_docs, services_api, tasks_api
+from backend.gateway import answers, discovery, generation_api, queue_docs, services_api, tasks_api
 from backend.gateway.auth import Authority
 from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
@@ -92,6 +92,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(discovery.router, prefix="/api/v1")
+    app.include_router(generation_api.router, prefix="/api/v1", responses=_ERRORS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
     app.add_api_route("/metrics", _metrics, methods=["GET"], tags=["health"], response_class=Response)
     app.add_exception_handler(LorapoolError, answers.on_error)

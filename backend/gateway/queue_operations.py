@@ -14,6 +14,7 @@ from starlette.types import Receive
 from backend.errors import InvalidArgument
 from backend.gateway.body import TookTooLong
 from backend.gateway.hub import Flag, Hub
+from backend.gateway.models import models_of
 from backend.gateway.queue_request import MOST_ITEMS, QueueRequest, negative_reason
 from backend.queue import frames
 from backend.queue.contract import HEADER_INDEX, HEADER_REQUEST_ID, REQUEST_ID, NewItem, Query, Queue
@@ -74,6 +75,7 @@ def new_item(request: QueueRequest, target: Target, body: bytes) -> NewItem:
         priority=request.priority(),
         path=target.path,
         content_type=request.headers.get("content-type", ""),
+        models=tuple(models_of(target.service, tags.get(TASK_TYPE, ""), body)) if target.is_input else (),
     )
 
 

@@ -20,6 +20,7 @@ from backend import paths
 from backend.errors import Conflict, InvalidArgument, LorapoolError, TooLarge
 from backend.gateway.answers import plain_json
 from backend.gateway.context import Gateway
+from backend.gateway.models import models_of
 from backend.service import Description
 from backend.store import task_queue, tasks
 from backend.store.tasks import NewTask
@@ -91,6 +92,7 @@ async def submit(gateway: Gateway, service: Description, wanted: Submission) -> 
     known = await gateway.store.run(tasks.maybe(task_id))
     if known is not None:
         return _same(known, service.name)
+    models = models_of(service, wanted.kind, payload)
     new = NewTask(
         id=task_id,
         service=service.name,
@@ -102,7 +104,7 @@ async def submit(gateway: Gateway, service: Description, wanted: Submission) -> 
         priority=wanted.priority,
         user=wanted.user,
         name=wanted.name,
-        details=wanted.details,
+        details={**({"models": models} if models else {}), **wanted.details},
     )
     return await store_task(gateway, service, new, wanted.files)
 

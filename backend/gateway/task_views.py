@@ -29,11 +29,20 @@ def task_view(task: Task, plan: Plan | None) -> TaskView:
         expected_start=plan.expected_start if plan else None,
         attempts=[AttemptView(**dataclasses.asdict(attempt)) for attempt in task.attempts],
         progress=ProgressView(**dataclasses.asdict(task.progress)) if task.progress else None,
-        command=shlex.join(task.argv) if task.argv is not None else task.data.decode("utf-8", "replace"),
+        command=_command(task),
         argv=list(task.argv) if task.argv is not None else None,
     )
 
 
+def _command(task: Task) -> str:
+    """The payload as text; of a large query, which may carry a picture, the beginning."""
+    if task.argv is not None:
+        return shlex.join(task.argv)
+    data = task.data if task.kind == "command" else task.data[:_SHOWN]
+    return data.decode("utf-8", "replace")
+
+
+_SHOWN = 64 << 10
 _SAME = (
     *("id", "service", "index", "kind", "name", "user", "priority", "reason", "phase", "created_at"),
     *("assigned_at", "started_at", "finished_at", "attempt", "instance", "exit_code", "cancel", "output"),

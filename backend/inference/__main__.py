@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-WARM = "LORAPOOL_WARM"
-"""Variable with a JSON list of what to load at once: what the app before this one had in memory."""
+from backend.worker.app_command import WARM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

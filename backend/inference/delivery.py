@@ -19,6 +19,7 @@ from backend.inference.pictures import Infotext
 from backend.training.files import write_file
 
 RESULT = "result.json"
+"""The answer without its links, beside the pictures: the gateway makes fresh links from it."""
 
 
 def answer(ticket: Ticket, seconds: float, *, data_dir: Path, task: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class NewItem:
     priority: int = 0
     path: str = ""
     content_type: str = ""
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,12 @@ def kind_of(tags: Mapping[str, str]) -> Kind:
     )
 
 
+def _details(item: NewItem) -> dict[str, object] | None:
+    """What else is known of a put: the type of its payload, and the models that it needs."""
+    known: dict[str, object] = {"content_type": item.content_type, "models": list(item.models)}
+    return {name: value for name, value in known.items() if value} or None
+
+
 class TaskQueue:
     """See `contract.Queue`. `topic_of` names the hub topic that changes of the service's tasks are told on."""
 
@@ -72,7 +78,7 @@ class TaskQueue:
             priority=item.priority,
             user=item.tags.get("user", ""),
             name=item.tags.get("name", ""),
-            details={"content_type": item.content_type} if item.content_type else None,
+            details=_details(item),
         )
         put = await certainly(self._store, tasks.put(new, capacity=self._capacity()))
         return Stored(put.index, item.request_id)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -47,12 +47,14 @@ class Variable(_Part):
 class Container(_Part):
     """One container of the description; `image` is recorded, `command` or `script` is run.
 
-    With a `port` it is the inference app of a service: an HTTP program that answers queries.
+    With a `port` it is the inference app of a service: an HTTP program that answers queries. `app` is `built-in` for
+    the one that comes with lorapool, which needs neither.
     """
 
     image: str = ""
     command: str = ""
     script: str = ""
+    app: Literal["", "built-in"] = ""
     port: int | None = Field(default=None, ge=1, le=65535)
     env: tuple[Variable, ...] = ()
 
@@ -66,7 +68,12 @@ class Container(_Part):
     @property
     def answers_queries(self) -> bool:
         """Whether it is an app that can be started here."""
-        return self.port is not None and bool(self.command or self.script)
+        return self.built_in or (self.port is not None and bool(self.command or self.script))
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is the app that comes with lorapool: started with the first query, not with the instance."""
+        return self.app == "built-in"
 
 
 class QueueLimits(_Part):
@@ -98,7 +105,8 @@ class Rpc(_Part):
     """How queries are run on an instance. `keepalive` is the longest one may take, in milliseconds.
 
     `proxy_path` is the path of the app that a query without a path of its own goes to; an app is ready when
-    `health_check_path` answers well, or, without one, when its port takes connections.
+    `health_check_path` answers well, or, without one, when its port takes connections. Where `unload_path` is set, a
+    POST to it makes the app give its device's memory back; else it is stopped before a command takes the instance.
     """
 
     worker_threads: int = Field(default=5, ge=1)
@@ -107,6 +115,7 @@ class Rpc(_Part):
     max_queue_size: int = Field(default=64, ge=0)
     proxy_path: str = "/"
     health_check_path: str = ""
+    unload_path: str = ""
 
 
 class Description(_Part):
@@ -153,7 +162,10 @@ class Description(_Part):
         if self.app is None:
             return ""
         said = json.dumps(
-            [self.app.model_dump(mode="json"), self.rpc.worker_threads, self.rpc.health_check_path],
+            [
+                self.app.model_dump(mode="json", exclude_defaults=True),
+                *(self.rpc.worker_threads, self.rpc.health_check_path, self.rpc.unload_path),
+            ],
             sort_keys=True,
         )
         return hashlib.sha256(said.encode()).hexdigest()[:16]
@@ -167,12 +179,18 @@ DEFAULT_SERVICE = "kohya_job"
 
 
 def default_description(*, most: int, token: str = "") -> dict[str, Any]:
-    """The service that `lorapool up` deploys when it is given none: trainings, from zero to `most` instances.
+    """The service that `lorapool up` deploys when it is given none: trainings and pictures, up to `most` instances.
 
     Nobody need read its output queue, so that one evicts its oldest items instead of holding trainings up.
     """
     return {
-        "metadata": {"name": DEFAULT_SERVICE, "type": ServiceType.SCALABLE_JOB.value, "instance": 1},
+        "metadata": {
+            "name": DEFAULT_SERVICE,
+            "type": ServiceType.SCALABLE_JOB.value,
+            "instance": 1,
+            "rpc.worker_threads": 8,
+        },
+        "containers": [{"app": "built-in"}],
         "autoscaler": {"min": 1, "max": most},
         "queue": {"max_delivery": 3, "sink": {"auto_evict": True, "capacity": 20_000}},
         **({"token": token} if token else {}),

@@ -16,13 +16,14 @@ _LATER = (
     "peft.utils.transformers_weight_conversion",
     "backend.training.run",
     "backend.training.train_network",
+    "backend.inference.server",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "PIL.PngImagePlugin",
     "tensorboard.summary.writer.event_file_writer",
     "torch._dynamo",
     "transformers.models.clip.modeling_clip",
 )
-"""What a run imports, sooner or later."""
+"""What a run, or the built-in inference app, imports sooner or later."""
 
 
 def preload() -> None:

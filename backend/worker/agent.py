@@ -70,9 +70,10 @@ class Agent:
         self._lost = threading.Event()
         self._done = threading.Event()
         self._service = service
-        self._plain_template = plain_template
+        self._templates = (plain_template, training_template)
         self._app: AppProcess | None = None
         self._why_leave = TOLD_TO_LEAVE
+        self._workers, self._adding = 0, threading.Lock()
         self._renewed = time.monotonic()
         self._runs = Runs(
             self.store,
@@ -109,18 +110,28 @@ class Agent:
             log.warning("instance %s is not wanted any more", self.instance)
             self._done.set()
             return
-        for slot in range(slots):
-            self._thread(partial(self._work, slot))
+        self._add_workers(slots)
+
+    def _add_workers(self, slots: int) -> None:
+        """Have as many RQ workers as there are slots."""
+        with self._adding:
+            for slot in range(self._workers, slots):
+                self._thread(partial(self._work, slot))
+            self._workers = max(self._workers, slots)
 
     def _thread(self, target: Callable[[], None]) -> None:
         threading.Thread(target=target, daemon=True).start()
 
     def _start_app(self, service: Description, container: Container) -> None:
         progress = ProgressServer()
+        plain, training = self._templates
+        slots = service.rpc.worker_threads
         settings = AppSettings(
             container=container,
             health_check_path=service.rpc.health_check_path,
-            template=self._plain_template,
+            template=plain,
+            training_template=training,
+            unload_path=service.rpc.unload_path,
             data_dir=self.settings.data_dir,
             start_deadline=self.settings.start_deadline * _SHARE_OF_A_START,
             stop_grace=self.settings.stop_grace,
@@ -131,18 +142,26 @@ class Agent:
         def changed() -> None:
             nonlocal opened
             if app.ready and not opened:
-                self._open(service.rpc.worker_threads)
+                self._open(slots)
                 opened = True
             elif app.given_up:
                 self._why_leave = app.fault
                 self._leaving.set()
                 self._nudge()
-            self.store.run_all(instances.note_unfit(self.instance, self._service, app.fault))
+            if not app.ready:
+                self._runs.note_loaded(())
+            # A lazy app that does not run is no reason against a task: it is started for the first that needs it.
+            self.store.run_all(
+                instances.note_unfit(self.instance, self._service, "" if app.lazy else app.fault)
+            )
 
         self.store.run(instances.note_app(self.instance, service.app_version))
         app = self._app = AppProcess(settings, lambda: patiently(changed, self._done.is_set))
-        self._runs.answer_with(app, progress)
+        self._runs.answer_with(app, progress, lambda: self._add_workers(slots))
         app.start()
+        if app.lazy:
+            opened = True
+            self._open(1)
 
     def leave_with(self, owner: int) -> None:
         """Leave as at SIGTERM when the descriptor `owner` ends: whoever started this instance is gone."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backend.service import Container
@@ -14,16 +15,29 @@ from backend.worker.command import words
 PORT = "PORT"
 """Name of the variable that tells an app where to listen."""
 
+WARM = "LORAPOOL_WARM"
+"""Name of the variable with a JSON list of what the app should load at once: what it had before a command."""
+
+BUILT_IN = "backend.inference.__main__:main"
+"""Where the built-in app begins."""
+
 
 def command_line(container: Container, port: int) -> tuple[str, ...]:
     """What is started: `command` (by a shell only where it needs one), else `script` by a shell; `{port}` filled in."""
+    if container.built_in:
+        return ("lorapool-inference", "--port", str(port))
     text = (container.command or container.script).replace("{port}", str(port))
     plain = words(text.encode()) if container.command else None
     return plain or ("/bin/sh", "-c", text)
 
 
 def environment(
-    container: Container, port: int, base: Mapping[str, str], *, data_dir: Path
+    container: Container,
+    port: int,
+    base: Mapping[str, str],
+    *,
+    data_dir: Path,
+    warm: Sequence[str] = (),
 ) -> dict[str, str]:
     """The variables of an app: the instance's without its secrets, the description's, and the port to use."""
     inherited = {name: value for name, value in base.items() if name not in SECRETS}
@@ -35,6 +49,7 @@ def environment(
         "PATH": path,
         "PYTHONUNBUFFERED": "1",
         "LORAPOOL_DATA_DIR": str(data_dir),
+        WARM: json.dumps(list(warm)),
         **own,
         PORT: str(port),
     }

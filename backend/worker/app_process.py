@@ -36,6 +36,7 @@ SILENCE = 5.0
 """Seconds for which an app may refuse connections before it is taken for dead and restarted."""
 
 _PROBE_EVERY, _PROBE_SECONDS = 0.05, 2.0
+_UNLOAD_SECONDS = 30.0
 _LARGEST_LOG = 64 << 20
 _IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 
@@ -44,7 +45,8 @@ _IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 class AppSettings:
     """What an app is started with. Times are seconds; `start_deadline` is for one start.
 
-    `back_port` is the port of the instance that the app must be able to reach.
+    `back_port` is the port of the instance that the app must be able to reach; `training_template` forks the
+    built-in app, with all that it imports; `unload_path` is where the app is told to give its memory back.
     """
 
     container: Container
@@ -54,13 +56,15 @@ class AppSettings:
     start_deadline: float
     stop_grace: float
     back_port: int = 0
+    training_template: Path | None = None
+    unload_path: str = ""
 
 
 class AppProcess:
     """Safe to share between threads. `changed` is called, by a thread of its own, when any of its state changes.
 
     `ready` says that the app takes requests on `port`; `fault` is why it does not; `given_up` that it is not
-    started again.
+    started again. A `lazy` one is started by the first that waits for it.
     """
 
     def __init__(self, settings: AppSettings, changed: Callable[[], None]) -> None:
@@ -71,7 +75,12 @@ class AppProcess:
         self._program: Program | None = None
         self._doubted = threading.Event()
         self._insists = False  # on the port of its description, though that was taken
+        self._wanted = threading.Event()
+        self._at_rest = threading.Event()  # nothing of it runs
+        self._at_rest.set()
+        self._warm: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._live, name="app", daemon=True)
+        self.lazy = settings.container.built_in
         self.port: int | None = None
         self.fault = "the app is starting"
         self.given_up = False
@@ -81,11 +90,16 @@ class AppProcess:
         return self.port is not None
 
     def start(self) -> None:
-        """Begin to start it; `changed` tells the rest."""
+        """Begin to start it, unless it is lazy; `changed` tells the rest."""
+        if not self.lazy:
+            self._wanted.set()
         self._thread.start()
 
     def wait_ready(self, seconds: float, give_up: Callable[[], bool]) -> int | None:
         """The port of the app once it is ready; None when it was not in time, or when nobody wants it any more."""
+        if self.lazy:
+            seconds = self._settings.start_deadline
+            self._wanted.set()
         deadline = time.monotonic() + seconds
         with self._state:
             while self.port is None and not self.given_up and not give_up():
@@ -101,9 +115,28 @@ class AppProcess:
             self.port, self.fault = None, "the app takes no connections at present"
         self._doubted.set()
 
+    def free(self) -> None:
+        """Have the app give the device's memory back, for a command: it is told to unload, or else ended."""
+        port = self.port
+        if port is not None and self._settings.unload_path and unloaded(port, self._settings.unload_path):
+            return
+        self._wanted.clear()
+        with self._state:
+            program = self._program
+        if program is not None:
+            program.stop(self._settings.stop_grace)
+        self._at_rest.wait(self._settings.stop_grace + 10.0)
+
+    def take_up(self, warm: tuple[str, ...]) -> None:
+        """The device is the app's again: start it where `free` ended it, with what it had loaded."""
+        if not self._wanted.is_set() and (warm or not self.lazy):
+            self._warm = warm
+            self._wanted.set()
+
     def close(self) -> None:
         """End the app and wait for its end."""
         self._closing.set()
+        self._wanted.set()
         with self._state:
             program = self._program
         if program is not None:
@@ -114,10 +147,19 @@ class AppProcess:
     def _live(self) -> None:
         failures, pause = 0, FIRST_PAUSE
         while not self._closing.is_set():
+            if not self._wanted.is_set():
+                self._wanted.wait()
+                failures, pause = 0, FIRST_PAUSE
+                continue
             began = time.monotonic()
+            self._at_rest.clear()
             came_up, fault = self._once()
+            self._at_rest.set()
             if self._closing.is_set():
                 return
+            if not self._wanted.is_set():
+                self._set(None, "a command has the instance")
+                continue
             failures = 0 if came_up else failures + 1
             pause = FIRST_PAUSE if came_up and time.monotonic() - began > STEADY else pause
             if failures == START_ATTEMPTS:
@@ -158,22 +200,26 @@ class AppProcess:
         if alone:
             argv = own_network.wrapped(argv, host_port=port, app_port=told, back_port=settings.back_port)
         _print(f"starting the app on port {port}: {' '.join(argv)}")
+        built_in = settings.container.built_in and settings.training_template is not None
         program = Program(
-            settings.template,
+            settings.training_template if built_in and settings.training_template else settings.template,
             argv,
-            entry=None,
+            entry=app_command.BUILT_IN if built_in else None,
             environment=app_command.environment(
-                settings.container, told, os.environ, data_dir=settings.data_dir
+                settings.container, told, os.environ, data_dir=settings.data_dir, warm=self._warm
             ),
             cwd=settings.data_dir,
             deadline=settings.start_deadline,
-            give_up=self._closing.is_set,
+            give_up=self._unwanted,
         )
         with self._state:
             self._program = program
-        if self._closing.is_set():
+        if self._unwanted():
             program.stop(0.0)
         return program
+
+    def _unwanted(self) -> bool:
+        return self._closing.is_set() or not self._wanted.is_set()
 
     def _set(self, port: int | None, fault: str, *, given_up: bool = False) -> None:
         with self._state:
@@ -255,6 +301,18 @@ def healthy(port: int, path: str) -> bool:
     try:
         connection.request("GET", "/" + path.lstrip("/"))
         return connection.getresponse().status < 400
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def unloaded(port: int, path: str) -> bool:
+    """Whether the app says that it has given its memory back."""
+    connection = http.client.HTTPConnection(ports.HOST, port, timeout=_UNLOAD_SECONDS)
+    try:
+        connection.request("POST", "/" + path.lstrip("/"), b"")
+        return 200 <= connection.getresponse().status < 300
     except (OSError, http.client.HTTPException):
         return False
     finally:

@@ -37,7 +37,8 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class QuerySurroundings:
-    """What a query needs of its instance. `lost` says that the instance may no longer speak for anything."""
+    """What a query needs of its instance. `lost` says that the instance may no longer speak for anything; `loaded` is
+    told which models the app has in memory."""
 
     store: Store
     settings: Settings
@@ -46,6 +47,7 @@ class QuerySurroundings:
     app: AppProcess | None
     progress: ProgressServer | None
     lost: Callable[[], bool]
+    loaded: Callable[[tuple[str, ...]], None]
 
 
 class QueryRun:
@@ -133,6 +135,8 @@ class QueryRun:
                     return None
                 reply = self._send(port, url)
                 if not reply.refused:
+                    if reply.loaded is not None:
+                        self._around.loaded(reply.loaded)
                     return reply
                 app.doubt()
             return None

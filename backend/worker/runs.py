@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 from backend.errors import LorapoolError, NotFound
 from backend.service import Description
 from backend.settings import Settings
-from backend.store import services, tasks
+from backend.store import instances, services, tasks
 from backend.store.connection import Store
 from backend.store.instances import Orders
 from backend.store.tasks import Holder
@@ -56,10 +56,18 @@ class Runs:
         self._leaving = False
         self._app: AppProcess | None = None
         self._progress: ProgressServer | None = None
+        self._on_query: Callable[[], None] = lambda: None
+        self._loaded: tuple[str, ...] = ()
 
-    def answer_with(self, app: AppProcess, progress: ProgressServer) -> None:
-        """Put queries to this app from here on; it reports to `progress`."""
-        self._app, self._progress = app, progress
+    def answer_with(self, app: AppProcess, progress: ProgressServer, on_query: Callable[[], None]) -> None:
+        """Put queries to this app from here on; it reports to `progress`. `on_query` is called before each."""
+        self._app, self._progress, self._on_query = app, progress, on_query
+
+    def note_loaded(self, loaded: tuple[str, ...]) -> None:
+        """Tell the dispatcher what the app has in memory."""
+        if loaded != self._loaded:
+            self._loaded = loaded
+            self._ask(lambda: self._store.run(instances.note_loaded(self._instance, loaded)))
 
     @contextlib.contextmanager
     def at_work(self, task: str) -> Iterator[None]:
@@ -101,10 +109,26 @@ class Runs:
         run.wish("hand back" if leaving else None)
         run.wish(task.cancel)
         try:
-            run.work()
+            with self._device_of(task):
+                run.work()
         finally:
             with self._lock:
                 del self._runs[task_id]
+
+    @contextlib.contextmanager
+    def _device_of(self, task: Task) -> Iterator[None]:
+        """A command has the device for itself: the app gives its memory back, and is warmed up again afterwards."""
+        app = self._app
+        if app is None or task.kind == "query":
+            yield
+            return
+        warm = self._loaded
+        app.free()
+        self.note_loaded(())
+        try:
+            yield
+        finally:
+            app.take_up(warm)
 
     def obey(self, orders: Orders, present: Mapping[str, Run]) -> None:
         """Do what is wanted. `present` are the runs of before the orders were asked for: a newer one is not in them."""
@@ -138,6 +162,7 @@ class Runs:
     def _run_of(self, task: Task) -> Run:
         """A query is a request to an app, and never run as a command."""
         if task.kind == "query":
+            self._on_query()
             return QueryRun(self._query_surroundings(), task)
         return CommandRun(self._surroundings(), task)
 
@@ -150,6 +175,7 @@ class Runs:
             app=self._app,
             progress=self._progress,
             lost=self._lost,
+            loaded=self.note_loaded,
         )
 
     def _surroundings(self) -> Surroundings:

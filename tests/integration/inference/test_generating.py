@@ -1,0 +1,122 @@
+"""Pictures from the default deployment: trained and drawn on one pool."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from backend.client import Client
+from backend.errors import RunFailed
+from backend.service import DEFAULT_SERVICE
+from tests.support.box import PATIENCE, Box, until
+
+SMALL = {"model": "tiny-shapes", "steps": 4, "guidance": 3.0, "seed": 5}
+
+
+def drawn(http: httpx.Client, body: bytes) -> tuple[Any, dict[str, str]]:
+    """The answer to a query put through the queue, and its tags."""
+    put = http.post(f"/api/predict/{DEFAULT_SERVICE}", params={"taskType": "query"}, content=body)
+    assert put.status_code == 200, put.text
+    request = put.headers["X-Eas-Queueservice-Request-Id"]
+    for _ in range(10):
+        found = http.get(
+            f"/api/predict/{DEFAULT_SERVICE}/sink",
+            params={"requestId": request, "_raw_": "false", "_auto_delete_": "true", "_timeout_": "20s"},
+        )
+        if found.status_code == 200 and found.json():
+            item = found.json()[0]
+            return json.loads(base64.b64decode(item["data"])), item["tags"]
+    raise AssertionError("no answer")
+
+
+def test_a_picture_with_its_parameters_and_a_link_that_needs_no_token(box: Box, client: Client) -> None:
+    generation = client.service(DEFAULT_SERVICE).generate("a red circle", count=2, preview_every=1, **SMALL)
+    found = generation.wait(PATIENCE)
+    assert found.seeds == [5, 6]
+    assert found.parameters["model"] == "models/tiny-shapes"
+    pictures = [Image.open(io.BytesIO(image)) for image in found.images]
+    assert [picture.size for picture in pictures] == [(64, 64)] * 2
+    assert (
+        pictures[0]
+        .info["parameters"]
+        .startswith("a red circle\nSteps: 4, Sampler: DDIM, CFG scale: 3, Seed: 5")
+    )
+    assert (box.data_dir / "outputs" / generation.task.id / "01.png").read_bytes() == found.images[1]
+    link = client.images(generation.task.id).images[0]
+    assert httpx.get(box.endpoint + link).content == found.images[0]
+    assert httpx.get(box.endpoint + link.replace("00.png", "01.png")).status_code == 403
+    assert httpx.get(box.endpoint + link.partition("?")[0] + "?expires=9&signature=x").status_code == 403
+    (instance,) = (i for i in client.instances(DEFAULT_SERVICE) if i.loaded)
+    assert "tiny-shapes" in instance.loaded
+
+
+def test_the_queue_answers_with_base64_and_the_same_picture(http: httpx.Client, client: Client) -> None:
+    answer, tags = drawn(http, json.dumps({"prompt": "a red circle", **SMALL}).encode())
+    assert "lastCode" not in tags
+    again = client.service(DEFAULT_SERVICE).generate("a red circle", **SMALL).wait(PATIENCE)
+    assert base64.b64decode(answer["images"][0]) == again.images[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "said"),
+    [
+        ({"model": "sd-nine"}, "model", "tiny-shapes"),
+        ({"loras": [{"name": "../../etc/passwd"}]}, "loras[0].name", "data folder"),
+        ({"loras": [{"name": "nobody"}]}, "loras[0].name", "loras/ is empty"),
+        ({"width": 65}, "width", "multiple of 8"),
+        ({"width": 8192, "height": 8192, "count": 1}, "width", "GB"),
+        ({"prompt": "x" * (1 << 20)}, "prompt", "1048576 characters"),
+        ({"loras": [{"name": "a", "weight": float("nan")}]}, "loras[0].weight", "finite"),
+        ({"colour": "red"}, "colour", "not known"),
+        ({"image": "bm8gcGljdHVyZQ=="}, "image", "no picture"),
+    ],
+)
+def test_what_cannot_be_drawn_is_answered_at_once_by_its_field(
+    http: httpx.Client, wrong: dict[str, Any], field: str, said: str
+) -> None:
+    answer, tags = drawn(http, json.dumps({"prompt": "a red circle", **SMALL, **wrong}).encode())
+    assert (answer["error"], answer["field"], tags["lastCode"]) == ("InvalidArgument", field, "400")
+    assert said in answer["message"]
+    newest = http.get("/api/v1/tasks", params={"service": DEFAULT_SERVICE, "limit": 1}).json()["tasks"][0]
+    assert newest["state"] == "failed" and newest["attempt"] == 1
+    assert field in newest["reason"]
+
+
+def test_a_query_that_is_no_json_and_one_of_ten_megabytes(http: httpx.Client) -> None:
+    answer, tags = drawn(http, b"draw me a circle")
+    assert (answer["field"], tags["lastCode"]) == ("body", "400")
+    large = json.dumps({"prompt": "x" * (10 << 20)}).encode()
+    refused = http.post(f"/api/predict/{DEFAULT_SERVICE}", params={"taskType": "query"}, content=large)
+    assert refused.status_code == 413
+    assert "at most" in refused.json()["message"]
+
+
+def test_a_cancelled_query_leaves_the_device(client: Client) -> None:
+    task = (
+        client.service(DEFAULT_SERVICE).generate("a red circle", **{**SMALL, "steps": 1000, "count": 8}).task
+    )
+    until(lambda: (view := task.view()).progress is not None and view.progress.step > 2, "it is being drawn")
+    task.cancel()
+    assert task.wait(PATIENCE).state == "cancelled"
+    assert client.service(DEFAULT_SERVICE).generate("a blue ring", **SMALL).wait(20.0).images
+
+
+def test_a_command_gets_the_memory_and_the_app_comes_back_warm(box: Box, client: Client) -> None:
+    service = client.service(DEFAULT_SERVICE)
+    service.generate("a red circle", **SMALL).wait(PATIENCE)
+    until(lambda: len([i for i in client.instances() if i.loaded]) == 1, "one instance is warm")
+    look = "import os, psutil; print(*(p.cmdline() for p in psutil.process_iter() if p.pid in " + (
+        "[c.pid for c in psutil.Process(os.getpid()).parents()[1].children(True)]))"
+    )
+    task = service.submit(argv=[sys.executable, "-c", look])
+    assert task.wait(PATIENCE).state == "succeeded"
+    with pytest.raises(RunFailed, match="there is no model"):
+        service.generate("a red circle", **{**SMALL, "model": "x"}).wait(PATIENCE)
+    until(lambda: any("tiny-shapes" in i.loaded for i in client.instances()), "it was warmed up again")
