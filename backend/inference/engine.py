@@ -153,6 +153,7 @@ class Engine:
 
     def warm(self, names: list[str]) -> None:
         """Load these again, as far as they are there, once nothing else is to be done."""
+        self._loaded = tuple(names)  # soon: who asks meanwhile may as well come here
         self._order(lambda: self._warm(names))
 
     def close(self) -> None:
@@ -262,13 +263,18 @@ class Engine:
             Applied(str(_key(each.entry)), self._lora(each), each.weight, each.field) for each in ticket.loras
         ]
         self._model.use(loras)
+        self._name(ticket.entry, ticket.request.model)
+        for each in ticket.loras:
+            self._name(each.entry, each.asked)
         self._make_room(0)
+
+    def _name(self, entry: ModelEntry | LoraEntry, asked: str) -> None:
+        """Remember what a model or LoRA in memory may be asked by."""
+        self._names.setdefault(_key(entry), set()).update((entry.name, entry.path, asked))
 
     def _of_cache(self, entry: ModelEntry, ticket: Ticket | None) -> LoadedModel:
         key = _key(entry)
         known = self._cached().get(key)
-        asked = {entry.name, entry.path} | ({ticket.request.model} if ticket is not None else set())
-        self._names.setdefault(key, set()).update(asked)
         if isinstance(known, LoadedModel):
             return known
         if ticket is not None:
@@ -291,7 +297,6 @@ class Engine:
     def _lora(self, chosen: ChosenLora) -> LoraFile:
         key = _key(chosen.entry)
         known = self._cached().get(key)
-        self._names.setdefault(key, set()).update((chosen.entry.name, chosen.entry.path, chosen.asked))
         if isinstance(known, LoraFile):
             return known
         found = lora_deltas.read(chosen.entry.file, chosen.field, self._where())
@@ -307,7 +312,9 @@ class Engine:
     def _warm(self, names: list[str]) -> None:
         for name in names:
             try:
-                self._of_cache(self._catalog.model(name), None)
+                entry = self._catalog.model(name)
+                self._of_cache(entry, None)
+                self._name(entry, name)
             except LorapoolError:
                 continue
         self._note()

@@ -33,7 +33,6 @@ class UnetShape:
     """How the blocks of a U-Net are counted in its original names."""
 
     layers_per_block: int
-    blocks: int
 
 
 def split(key: str) -> tuple[str, str]:

@@ -241,4 +241,4 @@ def _shape(pipeline: Any) -> lora_names.UnetShape | None:
     config = getattr(getattr(pipeline, "unet", None), "config", None)
     if config is None or not isinstance(config.layers_per_block, int):
         return None
-    return lora_names.UnetShape(config.layers_per_block, len(config.block_out_channels))
+    return lora_names.UnetShape(config.layers_per_block)

@@ -56,6 +56,8 @@ def make_quiet() -> None:
     set_verbosity_error()
     disable_progress_bar()
     # Last, since importing diffusers imports parts of transformers, which remark on it.
+    from diffusers.utils.logging import disable_progress_bar as disable_diffusers_progress_bar
     from diffusers.utils.logging import set_verbosity_error as set_diffusers_verbosity_error
 
     set_diffusers_verbosity_error()
+    disable_diffusers_progress_bar()

@@ -148,8 +148,7 @@ class Agent:
                 self._why_leave = app.fault
                 self._leaving.set()
                 self._nudge()
-            if not app.ready:
-                self._runs.note_loaded(())
+            self._runs.note_loaded(app.warm if app.ready else ())
             # A lazy app that does not run is no reason against a task: it is started for the first that needs it.
             self.store.run_all(
                 instances.note_unfit(self.instance, self._service, "" if app.lazy else app.fault)

@@ -64,7 +64,7 @@ class AppProcess:
     """Safe to share between threads. `changed` is called, by a thread of its own, when any of its state changes.
 
     `ready` says that the app takes requests on `port`; `fault` is why it does not; `given_up` that it is not
-    started again. A `lazy` one is started by the first that waits for it.
+    started again. A `lazy` one is started by the first that waits for it; `warm` is what it was told to load at once.
     """
 
     def __init__(self, settings: AppSettings, changed: Callable[[], None]) -> None:
@@ -78,7 +78,7 @@ class AppProcess:
         self._wanted = threading.Event()
         self._at_rest = threading.Event()  # nothing of it runs
         self._at_rest.set()
-        self._warm: tuple[str, ...] = ()
+        self.warm: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._live, name="app", daemon=True)
         self.lazy = settings.container.built_in
         self.port: int | None = None
@@ -130,7 +130,7 @@ class AppProcess:
     def take_up(self, warm: tuple[str, ...]) -> None:
         """The device is the app's again: start it where `free` ended it, with what it had loaded."""
         if not self._wanted.is_set() and (warm or not self.lazy):
-            self._warm = warm
+            self.warm = warm
             self._wanted.set()
 
     def close(self) -> None:
@@ -206,7 +206,7 @@ class AppProcess:
             argv,
             entry=app_command.BUILT_IN if built_in else None,
             environment=app_command.environment(
-                settings.container, told, os.environ, data_dir=settings.data_dir, warm=self._warm
+                settings.container, told, os.environ, data_dir=settings.data_dir, warm=self.warm
             ),
             cwd=settings.data_dir,
             deadline=settings.start_deadline,
