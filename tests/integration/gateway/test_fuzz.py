@@ -1,9 +1,13 @@
-"""Whatever is sent, the gateway answers with a status below 500, and goes on."""
+"""Whatever is sent, the gateway answers with a status below 500, and goes on.
+
+`LORAPOOL_FUZZ_EXAMPLES` makes the runs longer.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -66,7 +70,7 @@ HEADERS = st.dictionaries(
     max_size=3,
 )
 FUZZ = settings(
-    max_examples=150,
+    max_examples=int(os.environ.get("LORAPOOL_FUZZ_EXAMPLES", "150")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -162,6 +166,42 @@ def test_queries_of_the_control_api(
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
 
     _fine(http.get(f"/api/v1/{path}?{urlencode(query)}", headers=raw))
+
+
+@FUZZ
+@given(
+    st.sampled_from(
+        ["Queue", "Async", "ScalableJob/sink", "Queue/dead", "ScalableJob", "missing", "Async/infer"]
+    ),
+    QUERIES,
+    st.lists(st.tuples(st.sampled_from(["_window_", "_index_only_", "_auto_commit_"]), VALUES), max_size=2),
+    HEADERS,
+    st.booleans(),
+    st.binary(max_size=100),
+)
+def test_watchers(
+    box: Box,
+    http: httpx.Client,
+    queue: str,
+    query: list[tuple[str, str]],
+    options: list[tuple[str, str]],
+    headers: dict[str, str],
+    upgrades: bool,
+    frames: bytes,
+) -> None:
+    """The handshake is answered, or the stream begins; what a client sends on it disturbs nobody."""
+    url = f"/api/predict/fuzz-{queue}?{urlencode([*query, *options, ('_watch_', 'true')])}"
+    lines = [f"GET {url} HTTP/1.1", "Host: x", f"Authorization: {TOKEN}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if upgrades:
+        lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+        lines += ["Sec-WebSocket-Key: IZEj1cbnJKeiJ+lgxqq/kw=="]
+    with socket.create_connection(("127.0.0.1", box.port), timeout=10.0) as connection:
+        connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + frames)
+        status = connection.recv(12)
+
+    assert status[:9] == b"HTTP/1.1 " and status[9:10] in b"1234", status
+    assert http.get("/healthz").status_code == 200
 
 
 @FUZZ

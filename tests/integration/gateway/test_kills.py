@@ -9,7 +9,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from backend.store import streams
+from backend.queue.source import as_item
+from backend.store import streams, tasks
+from backend.store.connection import Store
+from backend.store.streams import Item
 from tests.support.gateway_box import Box, eventually
 
 PUTS, THREADS = 1000, 8
@@ -27,12 +30,28 @@ def _kill_gateway(box: Box) -> None:
     box.start_gateway()
 
 
-@pytest.mark.parametrize("kill", [_kill_store, _kill_gateway])
+def _stored(store: Store) -> list[Item]:
+    return list(store.run(streams.get("svc", {}, length=PUTS * 2)))
+
+
+def _waiting(store: Store) -> list[Item]:
+    """The tasks in the order in which RQ holds them."""
+    return [as_item(store.run(tasks.get(task))) for task in store.run(tasks.waiting("svc"))]
+
+
+@pytest.mark.parametrize(
+    ("kill", "kind", "found"),
+    [
+        (_kill_store, "Queue", _stored),
+        (_kill_gateway, "Queue", _stored),
+        (_kill_store, "ScalableJob", _waiting),
+    ],
+)
 def test_what_was_acknowledged_is_there_once_in_order_and_nothing_else(
-    own_box: Box, kill: Callable[[Box], None]
+    own_box: Box, kill: Callable[[Box], None], kind: str, found: Callable[[Store], list[Item]]
 ) -> None:
     # Given 8 threads that put, each item again with its own request id until it is acknowledged
-    own_box.create("svc")
+    own_box.create("svc", kind)
     acknowledged: dict[str, int] = {}
     some = threading.Event()
 
@@ -44,7 +63,9 @@ def test_what_was_acknowledged_is_there_once_in_order_and_nothing_else(
                 def put(request_id: str = request_id) -> httpx.Response | None:
                     try:
                         answer = http.post(
-                            "/api/predict/svc", params={"requestId": request_id}, content=request_id
+                            "/api/predict/svc",
+                            params={"requestId": request_id, "taskType": "query"},
+                            content=request_id,
                         )
                     except httpx.TransportError:
                         return None
@@ -64,7 +85,7 @@ def test_what_was_acknowledged_is_there_once_in_order_and_nothing_else(
 
     # Then
     store = own_box.store()
-    items = store.run(streams.get("svc", {}, length=PUTS * 2))
+    items = found(store)
     store.close()
     assert {item.tags["requestId"]: item.index for item in items} == acknowledged
     assert [item.index for item in items] == sorted(item.index for item in items)

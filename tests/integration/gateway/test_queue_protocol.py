@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import json
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -172,6 +173,42 @@ def test_attributes_are_text_in_json_and_in_protobuf(box: Box, http: httpx.Clien
     assert b"X-EAS-QueueService-Redis-Uid" in answer.content
 
 
+MANDATORY = {
+    *("meta.backend", "meta.name", "meta.state", "meta.maxPayloadBytes"),
+    *("meta.header.user", "meta.header.group", "meta.header.priority"),
+    *("stream.length", "stream.approxMaxLength", "stream.firstEntry", "stream.lastEntry"),
+    *("consumers.stats.total", "consumers.status.total"),
+}
+"""Attributes that the Go client calls mandatory, and both spellings of the number of consumers."""
+
+
+def test_every_attribute_as_the_documents_show_it(box: Box, http: httpx.Client, name: str) -> None:
+    # Given an item that a consumer with a tag filter holds, and one that waits, also for a group without consumers
+    box.create(name)
+    for _ in range(2):
+        http.post(path(name), params={"foo": "bar"}, content=b"x")
+    http.put(path(name), params={"_indexes_": "99"}, headers={"X-EAS-QueueService-Redis-Gid": "idle"})
+    headers = {"Authorization": TOKEN, "X-EAS-QueueService-Redis-Uid": "u1"}
+    url = f"{box.url}{path(name)}?_watch_=true&_window_=1&foo=bar"
+    with httpx.stream("GET", url, headers=headers) as watcher:
+        chunks = watcher.iter_bytes()
+        next(chunks)
+
+        found = attributes(http, path(name))
+
+    assert set(found) > MANDATORY and all(isinstance(value, str) for value in found.values())
+    numbers = [found[f"stream.{key}"] for key in ("length", "firstEntry", "lastEntry")]
+    assert (numbers, found["consumers.stats.total"]) == (["2", "1", "2"], "1")
+    idle = found["consumers.list.[0]"].partition("Idle: ")[2].partition("s,")[0]
+    assert found["consumers.list.[0]"] == (
+        f"Id: eas.u1, Index: 1, Pending: 1, Status: Running, Idle: {idle}s, Window: 1, Slots: 0, "
+        "AutoCommit: false, Tags: tags[foo=bar]"
+    )
+    assert found["groups.list.[0]"] == "Id: eas, Waiting: 1, Pending: 1"
+    for queue in (path(name, "sink"), path(name, "dead")):
+        assert set(attributes(http, queue)) >= MANDATORY
+
+
 def test_limits_refuse_and_eviction_makes_room(box: Box, http: httpx.Client, name: str) -> None:
     box.create(
         name,
@@ -204,6 +241,18 @@ def test_a_wait_longer_than_keepalive_is_408(box: Box, http: httpx.Client, name:
 
     assert http.get(path(name), params={"_timeout_": "5s"}).status_code == 408
     assert http.get(path(name), params={"_timeout_": "100ms"}).status_code == 204
+
+
+def test_a_body_that_does_not_come_is_408_and_stores_nothing(box: Box, http: httpx.Client, name: str) -> None:
+    box.create(name, **{"rpc.keepalive": 300})
+    head = f"POST {path(name)} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", box.port), timeout=10.0) as connection:
+        connection.sendall(head.encode() + b"half")
+
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 408") and b"retry-after" not in answer.lower()
+    assert attributes(http, path(name))["stream.length"] == "0"
 
 
 def test_an_ended_queue_takes_nothing_until_it_is_opened_again(
@@ -363,6 +412,9 @@ class TestTaskQueue:
             assert (
                 f"Id: {name}.{instance.name}, Index: 0, Pending: 1, Status: Running"
                 in found["consumers.list.[0]"]
+            )
+            assert (
+                set(found) >= MANDATORY and found["groups.list.[0]"] == f"Id: {name}, Waiting: 0, Pending: 1"
             )
             assert items(http, path(name)) == []
 

@@ -267,6 +267,25 @@ def test_what_a_silent_watcher_held_goes_to_another(tmp_path: Path) -> None:
         box.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the timers of a socket")
+def test_the_kernel_asks_whether_a_silent_watcher_is_there(box: Box, name: str) -> None:
+    """A network that is lost says nothing, and neither does a client that follows over plain HTTP."""
+    box.create(name)
+    url = f"{box.url}/api/predict/{name}?_watch_=true"
+    with httpx.stream("GET", url, headers={"Authorization": TOKEN}) as answer:
+        client = answer.extensions["network_stream"].get_extra_info("client_addr")
+
+        def probed() -> bool:
+            # Columns: number, local address, remote address, state, queues, timer (2: keepalive) and its end.
+            rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            ours, theirs = f":{box.port:04X}", f":{client[1]:04X}"
+            return any(
+                row[1].endswith(ours) and row[2].endswith(theirs) and row[5][:2] == "02" for row in rows
+            )
+
+        eventually(probed)
+
+
 def test_max_idle_takes_an_item_from_one_that_never_commits(box: Box, name: str) -> None:
     box.create(name, queue={"max_idle": 1})
     put(box, name)

@@ -191,6 +191,24 @@ def test_a_full_output_queue_holds_answers_back_and_loses_none(alone: Pictures) 
     until(lambda: alone.state(second[0]) == "succeeded", "the second has succeeded")
 
 
+def test_a_full_output_queue_holds_a_command_up_and_loses_no_line(alone: Pictures) -> None:
+    alone.deploy(app=False, queue={"sink": {"capacity": 2}})
+    url, sink = f"/api/predict/{alone.name}", f"/api/predict/{alone.name}/sink"
+    command = b"for n in 1 2 3 4 5; do echo line $n; sleep 0.3; done"
+    index = int(alone.http.post(url, params={"taskType": "command"}, content=command).text)
+    until(lambda: alone.http.get(f"{sink}?_count_=true").text == "2", "the output queue is full")
+    assert alone.state(index) == "running"
+    said: list[str] = []
+
+    def read_on() -> bool:
+        answer = alone.http.get(sink, params={"_auto_delete_": "true", "_timeout_": "1s"})
+        said.extend(answer.text.splitlines())
+        return alone.state(index) == "succeeded" and answer.status_code == 204
+
+    until(read_on, "the command has succeeded and all it said was read")
+    assert [line for line in said if line.startswith("line")] == [f"line {n}" for n in range(1, 6)]
+
+
 def test_commands_run_beside_the_app(alone: Pictures) -> None:
     alone.deploy()
     url = f"/api/predict/{alone.name}"
