@@ -11,7 +11,13 @@ from fastapi.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parent / "static"
 
-_PAGES = {"train": ("Train", ""), "jobs": ("Jobs", "jobs"), "service": ("Service", "service")}
+_PAGES = {
+    "train": ("Train", ""),
+    "data": ("Data", "data"),
+    "jobs": ("Jobs", "jobs"),
+    "generate": ("Generate", "generate"),
+    "service": ("Service", "service"),
+}
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
@@ -79,6 +85,16 @@ def waiting(active: str, root_path: str) -> str:
 @router.get("/jobs")
 async def jobs(request: Request) -> HTMLResponse:
     return page("jobs", request.app.state.root_path, ("look", "rows", "jobs", "log"))
+
+
+@router.get("/data")
+async def data(request: Request) -> HTMLResponse:
+    return page("data", request.app.state.root_path, ("look", "jobs", "data"))
+
+
+@router.get("/generate")
+async def generate(request: Request) -> HTMLResponse:
+    return page("generate", request.app.state.root_path, ("look", "generate"))
 
 
 @router.get("/service")

@@ -153,3 +153,33 @@ def test_sigterm_ends_it_promptly_though_pages_are_open(front_end: FrontEnd, gat
     leave = asyncio.Event()
     context = serving(gateway.endpoint, front_end.data_dir)
     assert asyncio.run(play()) < PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/sets/folder?path=..%2f..", None),
+        ("GET", "/sets/folder?path=jobs", None),
+        ("GET", "/sets/picture?path=%2fetc%2fpasswd", None),
+        ("GET", "/sets/picture?path=datasets%2f..%2ftoken", None),
+        ("POST", "/sets/new", {"name": "a/../../b", "words": "x"}),
+        ("POST", "/sets/new", {"name": "..", "words": "x"}),
+        ("POST", "/sets/rename", {"folder": "datasets/moonlight", "words": "../../x", "repeats": 1}),
+        ("POST", "/sets/remove", {"folder": "datasets"}),
+        ("POST", "/sets/remove", {"folder": "."}),
+        ("POST", "/sets/remove", {"folder": "models/tiny-shapes"}),
+        ("POST", "/sets/remove", {"pictures": ["models/tiny-shapes/model_index.json"]}),
+        ("POST", "/sets/captions", {"captions": {"jobs/run/a.png": "x"}}),
+        ("POST", "/sets/upload/../../x", {}),
+        ("POST", "/sets/upload/batch-0001?name=evil.py", {}),
+        ("POST", "/sets/take/batch-0001?folder=models", None),
+    ],
+)
+def test_data_sets_are_all_that_the_data_page_reaches(
+    http: httpx.Client, front_end: FrontEnd, method: str, path: str, body: object
+) -> None:
+    before = sorted(front_end.data_dir.rglob("*.safetensors")) + sorted(front_end.data_dir.rglob("*.txt"))
+    answer = http.request(method, path, json=body)
+    assert answer.status_code in (400, 404, 405)
+    after = sorted(front_end.data_dir.rglob("*.safetensors")) + sorted(front_end.data_dir.rglob("*.txt"))
+    assert after == before

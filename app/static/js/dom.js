@@ -45,7 +45,7 @@ export function toast(text, bad = false) {
 }
 
 /** Asks before something that cannot be taken back. */
-export function ask(question, yes, detail) {
+export function ask(question, yes, detail, no = "Keep it running") {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",
@@ -58,7 +58,7 @@ export function ask(question, yes, detail) {
         h(
           "menu",
           {},
-          h("button", { class: "lp-button", value: "no" }, "Keep it running"),
+          h("button", { class: "lp-button", value: "no" }, no),
           h("button", { class: "lp-button primary", value: "yes" }, yes),
         ),
       ),

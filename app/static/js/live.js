@@ -95,4 +95,3 @@ export const post = (path, body) =>
 
 export const fileUrl = (id, path) =>
   `${root}/live/tasks/${encodeURIComponent(id)}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
-

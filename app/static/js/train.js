@@ -8,8 +8,10 @@ import { root, toast } from "./dom.js";
 import { Fields } from "./fields.js";
 import { Outlook } from "./outlook.js";
 import { tools } from "./tools.js";
+import { welcome } from "./welcome.js";
 
 const STORED = "lorapool.form";
+const SAMPLES = "lorapool.samples";
 const PATIENCE = 450;
 
 const table = await (await fetch(`${root}/train/table`)).json();
@@ -55,9 +57,45 @@ async function look() {
   }
 }
 
+/** Prompts that the Generate page has sent, as lines of the sample prompts; told once. */
+function sentSamples() {
+  try {
+    const lines = JSON.parse(localStorage.getItem(SAMPLES)) ?? [];
+    localStorage.removeItem(SAMPLES);
+    return lines;
+  } catch {
+    return [];
+  }
+}
+
+/** What other pages want to have in the form, whatever else is in it. */
+function wished(wanted) {
+  const data = new URLSearchParams(location.search).get("data");
+  const lines = sentSamples();
+  if (!data && !lines.length) return wanted;
+  history.replaceState(null, "", `${root}/`);
+  const more = {};
+  if (data) more.train_data_dir = data;
+  if (lines.length) more.sample_prompts = [wanted.sample_prompts?.trim(), ...lines].filter(Boolean).join("\n");
+  toast(data ? "The data set is chosen. Check the rest and start." : `${lines.length === 1 ? "The prompt is" : "The prompts are"} among the sample prompts now.`);
+  return { ...wanted, ...more };
+}
+
+/** Nothing to train, or nothing to train it on: a newcomer is told what to do instead of being shown a form. */
+async function greet() {
+  const missing = { model: !choices.models?.length, data: !choices.datasets?.length };
+  await welcome(choices.models && (missing.model || missing.data) ? missing : null, async () => {
+    await look();
+    const answer = await train("start");
+    put(answer.values, answer.preset);
+    await greet();
+  });
+}
+
 /** The values to begin with: of the task that the address names, of this browser's last visit, or a newcomer's. */
 async function restore() {
   await look();
+  greet();
   const from = new URLSearchParams(location.search).get("from");
   if (from) {
     history.replaceState(null, "", `${root}/`);
@@ -70,12 +108,10 @@ async function restore() {
     }
   }
   const last = stored();
-  if (last) return begin(last.values, last.preset);
+  if (last) return begin(wished(last.values), last.preset);
   try {
     const answer = await train("start");
-    const list = begin(answer.values, answer.preset);
-    if (answer.note) bar.say([answer.note]);
-    return list;
+    return begin(wished(answer.values), answer.preset);
   } catch {
     return begin({});
   }

@@ -1,0 +1,21 @@
+// The sample model and data set, for who has nothing yet: one press puts both into the data folder.
+
+import { h, toast } from "./dom.js";
+import { post } from "./live.js";
+
+/** A button that installs them and then calls `done`. */
+export function sampleButton(done, kind = "") {
+  const button = h("button", { class: `lp-button ${kind}`, type: "button", onclick: install }, "Install the sample");
+  async function install() {
+    button.disabled = true;
+    try {
+      const { model, dataset } = await post("sets/sample");
+      toast(`The model ${model} and the data set ${dataset} are in the data folder.`);
+      await done();
+    } catch (error) {
+      toast(error.message, true);
+    }
+    button.disabled = false;
+  }
+  return button;
+}

@@ -1,0 +1,41 @@
+// What a newcomer sees in place of the form, as long as there is nothing that it could train.
+
+import { h, root } from "./dom.js";
+import { appears } from "./outlook.js";
+import { sampleButton } from "./sample.js";
+
+const WAYS = {
+  data: () => [
+    h("b", {}, "Your pictures"),
+    h("span", {}, "Ten to a few hundred of one thing or one style. Drop them on the ", h("a", { href: `${root}/data` }, "Data page"), ", or put them into ", h("code", {}, "datasets/"), " of the data folder."),
+  ],
+  model: () => [
+    h("b", {}, "A base model"),
+    h("span", {}, "A Stable Diffusion folder or ", h("code", {}, ".safetensors"), " file, put into ", h("code", {}, "models/"), " of the data folder. It is offered here as soon as it is there."),
+  ],
+};
+
+/** Shows it for what is `missing`, takes it away for null; `installed` is called when the sample is there. */
+export async function welcome(missing, installed) {
+  const place = await appears("lp-tools");
+  place.querySelector(".welcome")?.remove();
+  document.body.classList.toggle("lp-newcomer", Boolean(missing));
+  if (!missing) return;
+  const both = missing.data && missing.model;
+  const needed = Object.keys(WAYS).filter((key) => missing[key]);
+  place.append(
+    h(
+      "section",
+      { class: "welcome lp-card", "aria-label": "Getting started" },
+      h("h2", {}, both ? "Welcome. Two things are needed for a LoRA." : "One thing is missing for a LoRA."),
+      h("ol", {}, needed.map((key) => h("li", {}, WAYS[key]()))),
+      h("p", {}, h("b", {}, "Or try it first: "), "a tiny model and thirty pictures come with lorapool. The training takes a minute or two, without a GPU too."),
+      h(
+        "p",
+        { class: "acts" },
+        sampleButton(installed, "primary"),
+        h("button", { class: "lp-button quiet", type: "button", onclick: () => document.body.classList.remove("lp-newcomer") }, "Show the form anyway"),
+      ),
+    ),
+  );
+}
