@@ -211,10 +211,10 @@ async def _download(request: Request, path: str, name: str) -> Response:
     headers["cache-control"] = "private, max-age=60" if picture else "no-store"
     kind = "inline" if picture and "download" not in request.query_params else "attachment"
     headers["content-disposition"] = f"{kind}; filename*=UTF-8''{quote(name, safe='')}"
-    return _Passage(passage, answer.aiter_raw(), headers, picture or "application/octet-stream")
+    return Passage(passage, answer.aiter_raw(), headers, picture or "application/octet-stream")
 
 
-class _Passage(StreamingResponse):
+class Passage(StreamingResponse):
     """A streamed answer that lets go of its source however it ends."""
 
     def __init__(

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from app import data, live, pages, training
+from app import data, drawing, live, pages, training
 from app.board import Board
 from app.gateway import Gateway
 from app.late import Late
@@ -49,7 +49,7 @@ def create_app(
     app.state.root_path = root_path
     app.state.pool = Pool(app.state.gateway)
     app.add_api_route("/healthz", _healthz)
-    for part in (data, live, pages, training):
+    for part in (data, drawing, live, pages, training):
         part.install(app)
     app.state.form = Late(lambda: _form(root_path), pages.waiting("train", root_path))
     app.mount("/", PageOnly(GZipMiddleware(app.state.form)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -13,6 +15,14 @@ from websockets.exceptions import InvalidStatus
 
 from tests.browser.fake_gateway import TOKEN, FakeGateway, progress
 from tests.browser.stage import PATIENCE, FrontEnd, serving
+
+T = TypeVar("T")
+
+
+def run(play: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """In a thread of its own: the browser of other tests holds a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(play())).result()
 
 
 @pytest.fixture
@@ -38,7 +48,7 @@ def test_another_sites_page_cannot_listen(front_end: FrontEnd, http: httpx.Clien
             async with websockets.connect(url, origin="http://evil.example", proxy=None):  # type: ignore[arg-type]
                 pass
 
-    asyncio.run(listen())
+    run(listen)
 
 
 def test_a_foreign_name_for_this_machine_is_not_answered_to(http: httpx.Client) -> None:
@@ -152,7 +162,7 @@ def test_sigterm_ends_it_promptly_though_pages_are_open(front_end: FrontEnd, gat
 
     leave = asyncio.Event()
     context = serving(gateway.endpoint, front_end.data_dir)
-    assert asyncio.run(play()) < PATIENCE
+    assert run(play) < PATIENCE
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ function choose() {
   }
   const folder = set.folders.find((each) => each.path === named().get("folder")) ?? set.folders[0];
   const sign = JSON.stringify([set, folder]);
-  if (sign === shown) return;
+  if (sign === shown) return void grid?.refresh();
   const same = grid?.folder === folder?.path;
   shown = sign;
   drawSet(set, folder, same);
