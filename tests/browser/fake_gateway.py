@@ -50,6 +50,9 @@ class FakeGateway:
         self.instances: list[Json] = []
         self.decisions: list[Json] = []
         self.submitted: list[Json] = []
+        self.models: list[Json] = []
+        self.loras: list[Json] = []
+        self.answers: dict[str, list[bytes]] = {}
         self.refuses: Json | None = None
         self.paths: list[str] = []
         self.streams = 0
@@ -81,6 +84,8 @@ class FakeGateway:
         """Forget everything."""
         for kept in (self.tasks, self.submitted, self.paths, self.services, self.instances, self.decisions):
             kept.clear()
+        for more in (self.models, self.loras, self.answers):
+            more.clear()
         self.refuses = None
 
     def add(self, id: str, **view: Any) -> FakeTask:
@@ -111,6 +116,11 @@ class FakeGateway:
         entry = {"path": path, "step": None, "epoch": None, "label": None, "kind": "other", **about}
         self.tasks[id].files.append({**entry, "size": len(data), "modified": time.time()})
         self._changed("task", id, told=False)
+
+    def drawn(self, id: str, *pictures: bytes) -> None:
+        """A query has been answered with these pictures."""
+        self.answers[id] = list(pictures)
+        self.update(id, state="succeeded", finished_at=time.time())
 
     def pool_changed(self) -> None:
         self._changed("instance", "")
@@ -175,8 +185,9 @@ class FakeGateway:
             waiting = sum(task.view["state"] == "waiting" for task in self.tasks.values())
             self.add(
                 body["id"],
+                kind=body.get("kind", "command"),
                 name=body["name"],
-                argv=body["argv"],
+                argv=body.get("argv", []),
                 details=body["details"],
                 position=waiting + 1,
                 expected_start=time.time() + 240 * (waiting + 1),
@@ -208,6 +219,25 @@ class FakeGateway:
         @app.get(f"{api}/tasks/{{id}}/log.txt")
         def whole(id: str) -> Response:
             return PlainTextResponse("\n".join(self.tasks[id].lines) + "\n")
+
+        @app.get(f"{api}/models")
+        def models() -> Json:
+            return {"models": self.models, "loras": self.loras}
+
+        @app.get(f"{api}/tasks/{{id}}/images")
+        def images(id: str) -> Any:
+            if id not in self.answers:
+                return _missing(id)
+            links = [f"{api}/outputs/{id}/{n:02d}.png?signature=secret" for n in range(len(self.answers[id]))]
+            return {"images": links, "seeds": [5], "seconds": 1.0, "parameters": {"steps": 20}}
+
+        @app.get(f"{api}/outputs/{{id}}/{{name}}")
+        def output(id: str, name: str) -> Response:
+            return Response(self.answers[id][int(name[:2])], media_type="image/png")
+
+        @app.get(f"{api}/tasks/{{id}}/files")
+        def files(id: str) -> Json:
+            return {"files": self.tasks[id].files}
 
         @app.get(f"{api}/tasks/{{id}}/files/{{path:path}}")
         def file(id: str, path: str) -> Response:
@@ -320,7 +350,15 @@ def progress(step: int, total: int, **more: Any) -> Json:
 def service(name: str = "kohya_job", **values: Any) -> Json:
     usual = {
         **{"name": name, "type": "ScalableJob", "state": "running", "created_at": time.time() - 7200},
-        **{"min": 0, "max": 2, "waiting": 0, "running": 0, "instances": 0, "description": {}, "warnings": []},
+        **{
+            "min": 0,
+            "max": 2,
+            "waiting": 0,
+            "running": 0,
+            "instances": 0,
+            "description": {"containers": [{"app": "built-in"}]},
+            "warnings": [],
+        },
         "token": "the-service-token",
     }
     return usual | values

@@ -1,7 +1,7 @@
 // The jobs page: every task, and the one that the address names.
 
 import { Board } from "./board.js";
-import { h, root, say, toast } from "./dom.js";
+import { h, isFinal, root, say, toast } from "./dom.js";
 import { ask } from "./live.js";
 import { row, taskUrl } from "./row.js";
 import { Task } from "./task.js";
@@ -9,10 +9,17 @@ import { Task } from "./task.js";
 const page = document.getElementById("lp-page");
 const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, "Loading…"));
 const summary = h("small", {});
+const search = h("input", { type: "search", placeholder: "Search", "aria-label": "Search jobs", oninput: () => drawList(null) });
+const kinds = h(
+  "select",
+  { "aria-label": "Which jobs", onchange: () => (drawList(null), choose()) },
+  Object.entries({ command: "Trainings", open: "Not ended", failed: "Failed", query: "Pictures", "": "All" }).map(([value, title]) => h("option", { value }, title)),
+);
 const list = h(
   "section",
   { class: "list lp-card", "aria-label": "Jobs" },
   h("header", {}, h("h1", {}, "Jobs ", summary), h("a", { class: "lp-button", href: `${root}/` }, "New training")),
+  h("div", { class: "filter" }, search, kinds),
   rows,
 );
 const pane = h("section", { class: "task", "aria-label": "Job" });
@@ -31,8 +38,27 @@ const board = new Board((what) => {
   if (what === null) choose();
 });
 
+/** What the filter lets through, newest first. */
+function wantedTasks() {
+  const text = search.value.trim().toLowerCase();
+  const fits = {
+    command: (task) => task.kind !== "query",
+    query: (task) => task.kind === "query",
+    open: (task) => !isFinal(task.state),
+    failed: (task) => ["failed", "dead"].includes(task.state),
+    "": () => true,
+  }[kinds.value];
+  return board.newest().filter((task) => fits(task) && (!text || `${task.name}\n${task.user}\n${task.id}\n${task.reason}`.toLowerCase().includes(text)));
+}
+
 function drawList(changed) {
-  const tasks = board.newest();
+  const tasks = wantedTasks();
+  const filtered = search.value.trim() || kinds.value !== "command";
+  if (!tasks.length && filtered) {
+    rows.replaceChildren(h("p", { class: "lp-empty" }, h("b", {}, "No such jobs"), "Search for something else, or show other kinds."));
+    say(summary, "");
+    return;
+  }
   if (!tasks.length) {
     rows.replaceChildren(
       h("p", { class: "lp-empty" }, h("b", {}, "No jobs yet"), "Start a training and it appears here, with its log, curve and pictures."),
@@ -47,7 +73,7 @@ function drawList(changed) {
     if (rows.children[place] !== entry.element) rows.insertBefore(entry.element, rows.children[place] ?? null);
   });
   for (const child of [...rows.children].slice(tasks.length)) child.remove();
-  if (olderLeft && tasks.length >= 100) rows.append(more);
+  if (olderLeft && board.tasks.size >= 100) rows.append(more);
   const number = (state) => tasks.filter((task) => task.state === state).length;
   const parts = [
     [number("running") + number("assigned"), "running"],
@@ -76,7 +102,7 @@ async function older() {
 
 /** Shows the task that the address names; where there is room and none is named, the newest. */
 function choose() {
-  const id = wanted() ?? (wide.matches ? board.newest()[0]?.id : undefined);
+  const id = wanted() ?? (wide.matches ? wantedTasks()[0]?.id : undefined);
   page.dataset.view = wanted() ? "task" : "list";
   if (current?.id === id) return;
   current?.close();

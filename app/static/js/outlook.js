@@ -144,7 +144,8 @@ export class Outlook {
   }
 
   #drawNow() {
-    const tasks = this.board.newest().filter((task) => !isFinal(task.state) || this.#started.has(task.id));
+    const trainings = this.board.newest().filter((task) => task.kind !== "query");
+    const tasks = trainings.filter((task) => !isFinal(task.state) || this.#started.has(task.id));
     tasks.sort((a, b) => turn(a) - turn(b));
     tasks.slice(0, MOST_ROWS).forEach((task, place) => {
       if (!this.#rows.has(task.id)) this.#rows.set(task.id, row(task.id));

@@ -171,6 +171,7 @@ export class Task {
   #drawActs(task) {
     const final = isFinal(task.state);
     const acts = [
+      this.lora && task.kind === "command" && ["Try it", () => location.assign(`${root}/generate?lora=${encodeURIComponent(this.id)}`)],
       final && this.lora && ["Download LoRA", () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)],
       !final && !task.cancel && ["Stop", () => this.#stop("stop")],
       task.state === "running" && task.kind === "command" && !task.cancel && ["Stop and save", () => this.#stop("save")],
@@ -179,7 +180,7 @@ export class Task {
     ].filter(Boolean);
     if (shows(this.#parts.acts, acts.map(([name]) => name).join())) return;
     this.#parts.acts.replaceChildren(
-      ...acts.map(([name, act]) => h("button", { class: name === "Download LoRA" ? "lp-button primary" : "lp-button", type: "button", onclick: act }, name)),
+      ...acts.map(([name, act]) => h("button", { class: name === "Try it" ? "lp-button primary" : "lp-button", type: "button", onclick: act }, name)),
     );
   }
 
