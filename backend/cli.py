@@ -375,12 +375,11 @@ def why(
     if as_json:
         _print_json(found)
         return
-    for entry in reversed(found):
-        at = time.strftime("%H:%M:%S", time.localtime(entry.get("at", 0)))
-        more = f" ({entry['why_not_more']})" if entry.get("why_not_more") else ""
-        print(
-            f"{at} {entry.get('service', '')}: {entry.get('seen')} → {entry.get('decided')}: {entry.get('why')}{more}"
-        )
+    from backend.scaling.journal import Entry, folded
+
+    for entry in folded(Entry.from_json(each) for each in reversed(found)):
+        times = [time.strftime("%H:%M:%S", time.localtime(at)) for at in (entry.at, entry.until)]
+        print("–".join(dict.fromkeys(times)), entry)
     if not found:
         print("nothing decided yet")
 

@@ -35,19 +35,26 @@ class Learnt:
 
     def expected(self, task: Brief) -> float | None:
         """Seconds that a waiting task will run: its steps by the usual step time, else what its like took."""
+        by_steps = self._by_steps(task)
+        return self.estimator.expected(_kind(task)) if by_steps is None else by_steps
+
+    def _by_steps(self, task: Brief) -> float | None:
         steps, step_time = task.details.get("steps"), self.step_times.median
         if isinstance(steps, int) and 0 <= steps <= _MOST_STEPS and step_time is not None:
             return steps * step_time
-        return self.estimator.expected(_kind(task))
+        return None
 
     def remaining(self, task: Brief, now: float) -> float | None:
-        """Seconds that a running task still needs: its own report, else what is usual."""
+        """Seconds that a running task still needs: its own report, else its steps, else what is usual.
+
+        What is usual is taken on the safe side (see `Durations.remaining`): people plan by it.
+        """
         if task.progress is not None and task.progress.eta is not None:
             return max(0.0, task.progress.eta)
         elapsed = max(0.0, now - (task.started_at or task.assigned_at or now))
-        expected = self.expected(task)
-        if expected is not None and expected > elapsed:
-            return expected - elapsed
+        by_steps = self._by_steps(task)
+        if by_steps is not None and by_steps > elapsed:
+            return by_steps - elapsed
         return self.estimator.remaining(_kind(task), elapsed)
 
     def ended(self, task: Brief, now: float, *, whole: bool) -> None:
