@@ -2,7 +2,7 @@
 
 RQ's own worker pool, Celery with `--autoscale`, Ray Serve with its autoscaling, and lorapool. Celery and Ray live in
 environments of their own under .cache/rivals, made by the first run. `last result` counts from the put;
-`instance-seconds` are what workers, pool processes, replicas or instances existed, from the put on for a minute.
+`instance-seconds` are what workers, pool processes, replicas or instances existed in the forty seconds from the put on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from backend.store.embedded import server_binary
 from benchmarks._pool import eventually, lives, ran, settle
 from tests.support.box import Box, free_port
 
-TASKS, SECONDS, MOST, WINDOW = 8, 3.0, 4, 60.0
+TASKS, SECONDS, MOST, WINDOW = 8, 3.0, 4, 40.0
 PROGRAMS = Path(__file__).parent / "_rivals"
 ENVIRONMENTS = Path(__file__).parents[1] / ".cache" / "rivals"
 NEEDS = {"celery": "celery[redis]==5.7.0", "ray": "ray[serve]==2.60.0"}
@@ -46,7 +46,7 @@ RAY_EAGER = {**RAY, "upscale_delay_s": 0, "downscale_delay_s": 5, "downscale_to_
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Seconds from the put to the last result, and instance-seconds of the first minute."""
+    """Seconds from the put to the last result, and instance-seconds of the first `WINDOW` seconds."""
 
     last: float
     used: float
@@ -74,7 +74,7 @@ class Counter:
             before = now
 
     def wait(self) -> None:
-        """Until the minute is over."""
+        """Until the window is over."""
         self._thread.join()
 
 
@@ -224,7 +224,7 @@ def _title(process: psutil.Process) -> str:
 
 
 def _follow(client: subprocess.Popen[str], count: Callable[[], int]) -> Outcome:
-    """Read when a rival's client put and when it had the last result; count meanwhile and until the minute is over."""
+    """Read when a rival's client put and when it had the last result; count meanwhile and until the window is over."""
     assert client.stdout is not None
     line = client.stdout.readline()
     if not line:

@@ -42,6 +42,10 @@ BEGIN_DEADLINE = 15.0
 """Seconds within which an instance must begin a task that it was given."""
 
 SAVE_EVERY = 5.0
+LOOK_EVERY = 1.0
+"""Seconds after which the progress of what runs is read again, and the forecast of a long queue made anew."""
+
+LONG_QUEUE = 100
 _NOT_NEEDED = "not needed any more"
 _STAYING = (InstanceState.STARTING, InstanceState.IDLE, InstanceState.BUSY)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
@@ -75,6 +79,10 @@ class Pool:
     wake_at: float | None = None
     idle_hands: Counter[str] = field(default_factory=Counter)
     _known: dict[str, Brief] = field(default_factory=dict)
+    _active: dict[str, Brief] = field(default_factory=dict)
+    _looked_at: float = -math.inf
+    _predicted_at: float = -math.inf
+    _explained_at: float = -math.inf
     _running: dict[str, Brief] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
     _planned: dict[str, tasks.Plan] = field(default_factory=dict)
@@ -142,13 +150,23 @@ class Pool:
         for brief in self.store.run_all([tasks.brief(task) for task in new]):
             if brief is not None:
                 self._known[brief.id] = brief
-        active = self.store.run(tasks.active(self.name))
-        running = [b for b in self.store.run_all([tasks.brief(task) for task in active]) if b is not None]
+        active = self._see_active(changed)
         mine = [i for i in present if i.service == self.name]
         ordered = sorted(
             (self._known[t] for t in waiting if t in self._known), key=lambda b: (-b.priority, b.index)
         )
-        return Seen(tuple(ordered), {brief.id: brief for brief in running}, tuple(mine))
+        return Seen(tuple(ordered), active, tuple(mine))
+
+    def _see_active(self, changed: set[str] | None) -> dict[str, Brief]:
+        """The tasks that instances hold; how far those are that did not change is read about once a second."""
+        ids = self.store.run(tasks.active(self.name))
+        now = self.clock.monotonic()
+        if changed is None or now - self._looked_at >= LOOK_EVERY:
+            self._looked_at, self._active = now, {}
+        kept = {t: self._active[t] for t in ids if t in self._active and t not in (changed or ())}
+        new = self.store.run_all([tasks.brief(task) for task in ids if task not in kept])
+        self._active = kept | {brief.id: brief for brief in new if brief is not None}
+        return self._active
 
     def _learn(self, seen: Seen) -> None:
         now = self.clock.time()
@@ -264,7 +282,7 @@ class Pool:
         answer = self.store.run(tasks.assign(task, instance, most))
         if answer == "ok":
             # Should it come back before the next look, what is known of it would be of before.
-            del self._known[task]
+            self._known.pop(task, None)
         else:
             log.info("task %s was not given to instance %s: %s", task, instance, answer)
 
@@ -328,13 +346,22 @@ class Pool:
 
     def _explain(self, snapshot: Snapshot, decision: Decision) -> None:
         entry = self.journal.record(snapshot, decision)
-        if decision.changes or (entry.times == 1 and snapshot.waiting):
-            said = entry.to_json()
+        now = self.clock.monotonic()
+        same_again = entry.times > 1 and now - self._explained_at < LOOK_EVERY
+        if decision.changes or (snapshot.waiting and not same_again):
+            self._explained_at = now
+            said = entry.to_json() | {"times": 1}
             if self._blocked:
                 said["why_not_more"] = self._blocked
-            self.store.run(pools.note_decision(self.name, {"service": self.name, **said}))
+            self.store.run(
+                pools.note_decision(self.name, {"service": self.name, **said}, changes=decision.changes)
+            )
 
     def _predict(self, snapshot: Snapshot) -> None:
+        now = self.clock.monotonic()
+        if len(snapshot.waiting) > LONG_QUEUE and now - self._predicted_at < LOOK_EVERY:
+            return
+        self._predicted_at = now
         expected = expected_starts(snapshot, self.learnt.memory.overtaken) if snapshot.waiting else {}
         plans = {task: tasks.Plan(e.position, _known_time(e.start)) for task, e in expected.items()}
         if not _same_plans(plans, self._planned):
@@ -365,7 +392,4 @@ def _same_plans(a: dict[str, tasks.Plan], b: dict[str, tasks.Plan]) -> bool:
 
 def read_instances(store: Store) -> list[Instance]:
     """Every instance that is not gone."""
-    names = store.run(instances.ids())
-    answers = store.run_all([call for name in names for call in instances.details(name)])
-    found = (instances.assemble(name, answers[3 * n : 3 * n + 3]) for n, name in enumerate(names))
-    return [instance for instance in found if instance is not None]
+    return store.run(instances.present())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from backend.store.call import Call, command
+from backend.store.call import Call, command, script
 from backend.store.keys import key
 from backend.store.tasks import only_field
 
@@ -23,11 +23,9 @@ def save(service: str, learnt: Mapping[str, Any]) -> Call[Any]:
     return command("SET", key("pool", service), json.dumps(learnt))
 
 
-def note_decision(service: str, decision: Mapping[str, Any]) -> Call[Any]:
-    """Add a decision to the journal."""
-    return command(
-        "XADD", key("journal", service), "MAXLEN", "~", JOURNAL_KEPT, "*", "d", json.dumps(decision)
-    )
+def note_decision(service: str, decision: Mapping[str, Any], *, changes: bool) -> Call[Any]:
+    """Add a decision to the journal; one that `changes` nothing, for the same reasons as the last, lengthens that."""
+    return script("journal", service, json.dumps(decision), JOURNAL_KEPT, int(changes))
 
 
 def decisions(service: str, limit: int = 100) -> Call[list[dict[str, Any]]]:

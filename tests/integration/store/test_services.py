@@ -40,7 +40,7 @@ def test_removing_ends_everything_of_it(world: World) -> None:
     holder = world.running(instance)
     world.assigned(other, assigned)
     world.store.run(pools.save(world.service, {"x": 1}))
-    world.store.run(pools.note_decision(world.service, {"x": 1}))
+    world.store.run(pools.note_decision(world.service, {"x": 1}, changes=True))
     world.store.run_all(tasks.save_plan(world.service, {waiting: Plan(1, None)}))
     world.store.run_all(services.forget(world.service))
     # no task can be put, none waits
@@ -77,7 +77,7 @@ def test_what_a_supervisor_learnt_and_decided_is_kept(world: World) -> None:
     world.store.run(pools.save(world.service, {"memory": [1.5]}))
     assert world.store.run(pools.load(world.service)) == {"memory": [1.5]}
     for number in range(3):
-        world.store.run(pools.note_decision(world.service, {"n": number}))
+        world.store.run(pools.note_decision(world.service, {"n": number}, changes=True))
     assert [each["n"] for each in world.store.run(pools.decisions(world.service, 2))] == [2, 1]
 
 

@@ -376,3 +376,24 @@ def test_decisions_are_explained(box: Box) -> None:
     # the same again is not written again
     box.step()
     assert len([each for each in box.decisions() if each["decided"] == "start 1"]) == 1
+
+
+def test_leaving_it_for_the_same_reasons_is_one_entry_that_grows(box: Box) -> None:
+    # given a full pool and a queue, when nothing happens for a while
+    box.running(box.one_up(most=1))
+    box.put()
+    ticks = itertools.count(1000.0, 10.0)
+    box.pool.clock.monotonic = lambda: next(ticks)  # type: ignore[method-assign]
+    for _ in range(4):
+        box.step()
+    # then the journal says so once, how often, and since when
+    newest, before, *_ = box.decisions()
+    assert newest["decided"] == "leave it at 1"
+    assert newest["times"] == 4
+    assert newest["at"] < newest["until"]
+    assert before["decided"] != newest["decided"]
+    # and the next supervisor goes on with that entry
+    box.pool.save()
+    again = box.new_pool()
+    again.step(read_instances(box.store), [])
+    assert box.decisions()[0]["times"] == 5

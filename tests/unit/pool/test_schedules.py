@@ -168,6 +168,16 @@ class Schedules(RuleBasedStateMachine):
     def a_pass(self) -> None:
         self._pass()
 
+    @rule()
+    def all_goes_well_for_a_moment(self) -> None:
+        self._pass()
+        for instance in self._played(InstanceState.STARTING):
+            self._come_up(instance.id)
+        self._pass()
+        for pair in self._assigned():
+            self._begin(*pair)
+        self._pass()
+
     def _pass(self) -> None:
         before = {name: t for name, t in self._tasks().items() if t.state is TaskState.WAITING}
         share = self._shares()

@@ -1,0 +1,9 @@
+-- Every instance that is not gone: (id, its fields, its tasks, the milliseconds that its lease has left) *
+local found = {}
+for _, id in ipairs(redis.call('SMEMBERS', P.instances)) do
+  found[#found + 1] = {
+    id, redis.call('HGETALL', P.instance .. id), redis.call('SMEMBERS', P.held .. id),
+    redis.call('PTTL', P.lease .. id)
+  }
+end
+return found
