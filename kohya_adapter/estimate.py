@@ -7,12 +7,12 @@ from pathlib import Path
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
 from backend.training import arguments, dataset_config, items
-from backend.training.arguments import TrainingArguments
 from backend.training.checks import Report
 from backend.training.dataset import DatasetSpec, from_folders
 from backend.training.items import Item
 from backend.training.order import count_batches
 from backend.training.plan import plan
+from backend.training.training_arguments import TrainingArguments
 from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.config import trainer_config
 from kohya_adapter.form import Form

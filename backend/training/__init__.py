@@ -1,1 +1,1 @@
-"""The built-in trainer: LoRAs for Stable Diffusion 1.x, by the arguments of sd-scripts' `train_network.py`."""
+"""The built-in trainer: LoRAs for Stable Diffusion 1.x, 2.x and SDXL, by the arguments of sd-scripts' scripts."""

@@ -2,7 +2,7 @@
 
 Columns: name; kind (flag, str, int, float, int_or_float, path); nargs (`*` for a list); default; choices; the lowest
 and highest value; support (`yes`: the built-in trainer honours it; `no effect`: accepted, `note` says why it
-changes nothing; `no`: refused unless it has its default or an empty value).
+changes nothing; `no`: refused, for the reason in `note`, unless it has its default or an empty value).
 """
 
 from __future__ import annotations

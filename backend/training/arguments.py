@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,148 +17,10 @@ from backend.training import allowed
 from backend.training.argument_table import Row, convert, rows
 from backend.training.combinations import check_combinations
 from backend.training.command_line import from_argv, from_toml, known
+from backend.training.training_arguments import TrainingArguments
 
 DATA_DIR = "LORAPOOL_DATA_DIR"
 """Name of the environment variable with the data folder that every path is confined to."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingArguments:
-    """One training run as asked for. Names, units and meanings are those of sd-scripts; None is "not given"."""
-
-    pretrained_model_name_or_path: Path
-    vae: Path | None
-    v_parameterization: bool
-    network_weights: Path | None
-    resume: Path | None
-
-    train_data_dir: Path | None
-    reg_data_dir: Path | None
-    dataset_config: Path | None
-    resolution: tuple[int, int] | None
-    train_batch_size: int
-    enable_bucket: bool
-    min_bucket_reso: int
-    max_bucket_reso: int
-    bucket_reso_steps: int
-    bucket_no_upscale: bool
-    resize_interpolation: str | None
-    flip_aug: bool
-    random_crop: bool
-    max_data_loader_n_workers: int
-
-    caption_extension: str
-    shuffle_caption: bool
-    caption_separator: str
-    secondary_separator: str | None
-    keep_tokens: int
-    keep_tokens_separator: str | None
-    enable_wildcard: bool
-    caption_prefix: str | None
-    caption_suffix: str | None
-    caption_dropout_rate: float
-    caption_dropout_every_n_epochs: int
-    caption_tag_dropout_rate: float
-    token_warmup_min: int
-    token_warmup_step: float
-    max_token_length: int | None
-
-    cache_latents: bool
-    cache_latents_to_disk: bool
-    vae_batch_size: int
-    no_half_vae: bool
-
-    network_module: str
-    network_dim: int
-    network_alpha: float
-    network_dropout: float | None
-    network_args: Mapping[str, float]
-    network_train_unet_only: bool
-    network_train_text_encoder_only: bool
-    dim_from_weights: bool
-    scale_weight_norms: float | None
-
-    optimizer_type: str
-    optimizer_args: Mapping[str, Any]
-    learning_rate: float
-    unet_lr: float | None
-    text_encoder_lr: float | None
-    max_grad_norm: float
-    lr_scheduler: str
-    lr_warmup_steps: int | float
-    lr_decay_steps: int | float
-    lr_scheduler_num_cycles: int
-    lr_scheduler_power: float
-    lr_scheduler_timescale: int | None
-    lr_scheduler_min_lr_ratio: float | None
-    max_train_steps: int
-    max_train_epochs: int | None
-    gradient_accumulation_steps: int
-    gradient_checkpointing: bool
-    mixed_precision: str
-    xformers: bool
-    mem_eff_attn: bool
-    sdpa: bool
-    seed: int | None
-    clip_skip: int | None
-
-    prior_loss_weight: float
-    loss_type: str
-    huber_schedule: str
-    huber_c: float
-    huber_scale: float
-    min_snr_gamma: float | None
-    debiased_estimation_loss: bool
-    scale_v_pred_loss_like_noise_pred: bool
-    v_pred_like_loss: float | None
-    noise_offset: float | None
-    noise_offset_random_strength: bool
-    adaptive_noise_scale: float | None
-    multires_noise_iterations: int | None
-    multires_noise_discount: float
-    ip_noise_gamma: float | None
-    ip_noise_gamma_random_strength: bool
-    zero_terminal_snr: bool
-    min_timestep: int
-    max_timestep: int | None
-
-    output_dir: Path
-    output_name: str
-    save_precision: str | None
-    save_every_n_epochs: int | None
-    save_every_n_steps: int | None
-    save_n_epoch_ratio: int | None
-    save_last_n_epochs: int | None
-    save_last_n_epochs_state: int | None
-    save_last_n_steps: int | None
-    save_last_n_steps_state: int | None
-    save_state: bool
-    save_state_on_train_end: bool
-    no_metadata: bool
-    training_comment: str | None
-    modelspec: Mapping[str, str]
-
-    sample_prompts: Path | None
-    sample_sampler: str
-    sample_every_n_steps: int | None
-    sample_every_n_epochs: int | None
-    sample_at_first: bool
-
-    logging_dir: Path | None
-    log_prefix: str
-
-    data_dir: Path | None
-    notes: tuple[str, ...]
-
-    @property
-    def trains_unet(self) -> bool:
-        """Whether the LoRA has a U-Net part."""
-        return not self.network_train_text_encoder_only
-
-    @property
-    def trains_text_encoder(self) -> bool:
-        """Whether the LoRA has a text encoder part."""
-        return not self.network_train_unet_only
 
 
 def parse(argv: Sequence[str], *, data_dir: Path | None) -> TrainingArguments:
@@ -192,7 +53,11 @@ def _arguments(given: Mapping[str, Any], data_dir: Path | None) -> TrainingArgum
     table = rows()
     for name, value in values.items():
         if table[name].kind == "path" and value is not None:
-            values[name] = _path(name, value, data_dir)
+            values[name] = (
+                tuple(_path(name, item, data_dir) for item in value)
+                if table[name].many
+                else _path(name, value, data_dir)
+            )
     fields = {field.name for field in dataclasses.fields(TrainingArguments)}
     arguments = TrainingArguments(
         **{name: value for name, value in values.items() if name in fields},
@@ -221,8 +86,8 @@ def _converted(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _refuse(row: Row) -> None:
     raise InvalidArgument(
         row.name,
-        "is known to sd-scripts but not supported by the built-in trainer; take it out, or set SD_SCRIPTS_DIR "
-        "to an sd-scripts checkout to train with that",
+        f"is known to sd-scripts but not supported by the built-in trainer: {row.note}. Take it out, or set "
+        "SD_SCRIPTS_DIR to an sd-scripts checkout to train with that",
     )
 
 
@@ -248,6 +113,7 @@ _ZERO_IS_UNSET = (
     *("save_last_n_epochs", "save_last_n_epochs_state", "save_last_n_steps", "save_last_n_steps_state"),
     *("sample_every_n_steps", "sample_every_n_epochs", "max_train_epochs", "clip_skip"),
     *("min_snr_gamma", "noise_offset", "adaptive_noise_scale", "multires_noise_iterations", "ip_noise_gamma"),
+    *("validate_every_n_steps", "validate_every_n_epochs", "max_validation_steps"),
     *("network_dropout", "scale_weight_norms", "v_pred_like_loss", "max_timestep", "resize_interpolation"),
 )
 
@@ -259,8 +125,8 @@ def _fill_in_network(values: dict[str, Any]) -> None:
     values["network_dim"] = values["network_dim"] or 4
     values["network_alpha"] = values["network_alpha"] or float(values["network_dim"])
     values["network_args"] = allowed.network_args(values["network_args"] or ())
-    text_encoder = values["text_encoder_lr"] or []
-    values["text_encoder_lr"] = text_encoder[0] if text_encoder else None
+    for name in ("text_encoder_lr", "base_weights", "base_weights_multiplier"):
+        values[name] = tuple(values[name] or ())
 
 
 def _fill_in_optimizer(values: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ The order is that of sd-scripts; all chance comes from the generator that is han
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -30,6 +31,24 @@ class CaptionRules:
     tag_dropout_rate: float = 0.0
     warmup_min: int = 1
     warmup_step: float = 0.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether a caption may differ from one showing to the next."""
+        dropped = self.dropout_rate or self.dropout_every_n_epochs or self.tag_dropout_rate
+        return bool(self.shuffle or self.wildcard or dropped or self.warmup_step)
+
+    @property
+    def steady(self) -> CaptionRules:
+        """The same without what is for learning only: shuffling, dropouts, warm-up."""
+        return dataclasses.replace(
+            self,
+            shuffle=False,
+            dropout_rate=0.0,
+            dropout_every_n_epochs=0,
+            tag_dropout_rate=0.0,
+            warmup_step=0.0,
+        )
 
 
 def process(

@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import Tensor
 
 from backend.training import lora_file, state
-from backend.training.arguments import TrainingArguments
 from backend.training.files import remove_folder
 from backend.training.metadata import Metadata
 from backend.training.network import LoraNetwork
 from backend.training.plan import Plan, save_every_n_epochs
 from backend.training.progress import Reporter
+from backend.training.training_arguments import TrainingArguments
 
 
 class Checkpoints:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from backend.errors import InvalidArgument
 from backend.training import allowed, dataset_config, items, model_folder, position, prompts
-from backend.training.arguments import TrainingArguments
 from backend.training.dataset import DatasetSpec, from_folders
 from backend.training.items import BucketCount, Item
 from backend.training.model_folder import ModelFacts
 from backend.training.order import count_batches
 from backend.training.plan import plan
 from backend.training.prompts import SamplePrompt
+from backend.training.training_arguments import TrainingArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The parts of a checked run."""
+    """The parts of a checked run; `validation` are the items that are held back from training."""
 
     specs: tuple[DatasetSpec, ...]
     items: list[Item]
+    validation: list[Item]
     model: ModelFacts
     prompts: tuple[SamplePrompt, ...]
     report: Report
@@ -73,10 +74,12 @@ def prepare(args: TrainingArguments) -> Prepared:
         specs, field = (from_folders(args),), "train_data_dir"
     found = items.read(specs, field=field, data_dir=args.data_dir)
     _check_buckets(found, model)
+    _check_subsets(args, specs)
+    training, validation = items.hold_out(found, specs, seed=args.seed)
     sample_prompts = prompts.read(args.sample_prompts) if args.sample_prompts else ()
-    report = _report(args, specs, found)
+    report = _report(args, specs, training, model)
     _check_resume(args, report.total_steps)
-    return Prepared(specs, found, model, sample_prompts, report)
+    return Prepared(specs, training, validation, model, sample_prompts, report)
 
 
 def check_machine(args: TrainingArguments) -> None:
@@ -96,6 +99,9 @@ def check_machine(args: TrainingArguments) -> None:
 
 
 def _check_model(args: TrainingArguments, model: ModelFacts) -> None:
+    if args.v2 and model.family != "sd2":
+        kind = {"sd1": "Stable Diffusion 1.x", "sdxl": "SDXL"}[model.family]
+        raise InvalidArgument("v2", f"is for Stable Diffusion 2.x, and {model.path} is {kind}; turn it off")
     v_prediction = args.v_parameterization or model.prediction_type == "v_prediction"
     if args.scale_v_pred_loss_like_noise_pred and not v_prediction:
         raise InvalidArgument("scale_v_pred_loss_like_noise_pred", "needs a v-prediction model")
@@ -108,9 +114,13 @@ def _check_model(args: TrainingArguments, model: ModelFacts) -> None:
 def _check_files(args: TrainingArguments) -> None:
     if args.network_weights is not None:
         model_folder.check_safetensors(args.network_weights, "network_weights")
-    if args.vae is not None and not (args.vae / "config.json").is_file():
+    for path in args.base_weights:
+        model_folder.check_safetensors(path, "base_weights")
+    if args.vae is not None and args.vae.suffix == ".safetensors":
+        model_folder.check_safetensors(args.vae, "vae")
+    elif args.vae is not None and not (args.vae / "config.json").is_file():
         raise InvalidArgument(
-            "vae", f"{args.vae} is not a VAE folder in diffusers' layout (it has no config.json)"
+            "vae", f"{args.vae} is neither a safetensors file nor a VAE folder in diffusers' layout"
         )
     if args.sample_prompts is not None and not args.sample_prompts.is_file():
         raise InvalidArgument("sample_prompts", f"the file {args.sample_prompts} does not exist")
@@ -130,6 +140,26 @@ def _check_resume(args: TrainingArguments, total_steps: int) -> None:
         )
 
 
+def _check_subsets(args: TrainingArguments, specs: tuple[DatasetSpec, ...]) -> None:
+    """What a dataset TOML asks for folder by folder and the arguments exclude."""
+    if args.dataset_config is None:
+        return
+    subsets = [subset for spec in specs for subset in spec.subsets]
+    for name in ("random_crop", "color_aug"):
+        if args.cache_latents and any(getattr(subset, name) for subset in subsets):
+            raise InvalidArgument(name, "in dataset_config needs cache_latents off")
+    cached = args.cache_text_encoder_outputs or args.cache_text_encoder_outputs_to_disk
+    if cached and any(subset.rules.changes for subset in subsets):
+        raise InvalidArgument(
+            "cache_text_encoder_outputs", "needs captions that stay as they are, also in dataset_config"
+        )
+    masked = any(subset.alpha_mask or subset.mask_dir for subset in subsets)
+    if args.masked_loss and not masked:
+        raise InvalidArgument(
+            "masked_loss", "needs masks: alpha_mask or conditioning_data_dir in dataset_config"
+        )
+
+
 def _check_buckets(found: list[Item], model: ModelFacts) -> None:
     for bucket in items.bucket_counts(found):
         if bucket.width % model.vae_factor or bucket.height % model.vae_factor:
@@ -140,7 +170,9 @@ def _check_buckets(found: list[Item], model: ModelFacts) -> None:
             )
 
 
-def _report(args: TrainingArguments, specs: tuple[DatasetSpec, ...], found: list[Item]) -> Report:
+def _report(
+    args: TrainingArguments, specs: tuple[DatasetSpec, ...], found: list[Item], model: ModelFacts
+) -> Report:
     batches = count_batches(found, [spec.batch_size for spec in specs])
     schedule = plan(args, batches)
     train = [item for item in found if not item.subset.is_reg]
@@ -156,12 +188,18 @@ def _report(args: TrainingArguments, specs: tuple[DatasetSpec, ...], found: list
         steps_per_epoch=schedule.steps_per_epoch,
         epochs=schedule.epochs,
         total_steps=schedule.total_steps,
-        warnings=tuple(_warnings(args, specs, train)),
+        warnings=tuple(_warnings(args, specs, train, model)),
     )
 
 
-def _warnings(args: TrainingArguments, specs: tuple[DatasetSpec, ...], train: list[Item]) -> list[str]:
+def _warnings(
+    args: TrainingArguments, specs: tuple[DatasetSpec, ...], train: list[Item], model: ModelFacts
+) -> list[str]:
     found: list[str] = []
+    if args.clip_skip and args.clip_skip != 2 and model.family == "sdxl":
+        found.append(
+            "clip_skip has no effect on SDXL, which takes the last layer but one of both text encoders"
+        )
     missing = sum(not item.picture.has_caption_file for item in train)
     if missing:
         extension = train[0].subset.caption_extension

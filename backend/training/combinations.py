@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from backend.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from backend.training.arguments import TrainingArguments
+from backend.training.training_arguments import TrainingArguments
 
 
 def check_combinations(args: TrainingArguments) -> None:
@@ -17,7 +13,10 @@ def check_combinations(args: TrainingArguments) -> None:
         InvalidArgument: at the argument to change.
     """
     _check_data(args)
+    _check_masks(args)
     _check_network(args)
+    _check_text(args)
+    _check_precision(args)
     _check_noise(args)
     _check_output(args)
 
@@ -31,6 +30,8 @@ def _check_data(args: TrainingArguments) -> None:
         raise InvalidArgument(
             "random_crop", "needs cache_latents off: a cached picture is always cut the same way"
         )
+    if args.color_aug and args.cache_latents:
+        raise InvalidArgument("color_aug", "needs cache_latents off: a cached picture always has its colours")
     if args.min_bucket_reso > args.max_bucket_reso:
         raise InvalidArgument("min_bucket_reso", f"is over max_bucket_reso ({args.max_bucket_reso})")
     if args.bucket_reso_steps % 8:
@@ -54,7 +55,7 @@ def _check_network(args: TrainingArguments) -> None:
     if args.trains_unet:
         rates.append(args.learning_rate if args.unet_lr is None else args.unet_lr)
     if args.trains_text_encoder:
-        rates.append(args.learning_rate if args.text_encoder_lr is None else args.text_encoder_lr)
+        rates += args.text_encoder_lr or (args.learning_rate,)
     if not any(rates):
         raise InvalidArgument("learning_rate", "is 0 everywhere: nothing would be learned")
     if args.max_train_steps < 1 and args.max_train_epochs is None:
@@ -65,6 +66,52 @@ def _check_network(args: TrainingArguments) -> None:
         raise InvalidArgument(
             "lr_scheduler_min_lr_ratio", "is required by cosine_with_min_lr, for example 0.1"
         )
+
+
+def _check_masks(args: TrainingArguments) -> None:
+    if args.dataset_config is not None:
+        return
+    if args.masked_loss and not args.alpha_mask and args.conditioning_data_dir is None:
+        raise InvalidArgument(
+            "masked_loss",
+            "needs masks: alpha_mask for the pictures' own, or conditioning_data_dir with their files",
+        )
+    if args.conditioning_data_dir is not None and not args.masked_loss:
+        raise InvalidArgument(
+            "conditioning_data_dir", "holds masks, which only masked_loss uses; turn that on"
+        )
+
+
+def _check_text(args: TrainingArguments) -> None:
+    """Texts can be encoded beforehand when nothing about them changes."""
+    if not (args.cache_text_encoder_outputs or args.cache_text_encoder_outputs_to_disk):
+        return
+    name = "cache_text_encoder_outputs"
+    if args.trains_text_encoder:
+        raise InvalidArgument(
+            name, "needs network_train_unet_only: a text encoder that learns changes its output"
+        )
+    for other in CHANGING_CAPTIONS:
+        if getattr(args, other):
+            raise InvalidArgument(name, f"needs captions that stay as they are; take out {other}")
+
+
+CHANGING_CAPTIONS = (
+    *(
+        "shuffle_caption",
+        "caption_dropout_rate",
+        "caption_dropout_every_n_epochs",
+        "caption_tag_dropout_rate",
+    ),
+    *("token_warmup_step", "enable_wildcard"),
+)
+
+
+def _check_precision(args: TrainingArguments) -> None:
+    if args.full_bf16 and args.mixed_precision != "bf16":
+        raise InvalidArgument("full_bf16", f"needs mixed_precision bf16, not {args.mixed_precision}")
+    if len(args.base_weights_multiplier) > len(args.base_weights):
+        raise InvalidArgument("base_weights_multiplier", "has more numbers than base_weights has files")
 
 
 def _check_noise(args: TrainingArguments) -> None:

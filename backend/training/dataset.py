@@ -10,21 +10,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from backend.errors import InvalidArgument
 from backend.training.buckets import BucketRules
 from backend.training.captions import CaptionRules
-
-if TYPE_CHECKING:
-    from backend.training.arguments import TrainingArguments
+from backend.training.training_arguments import TrainingArguments
 
 _FOLDER = re.compile(r"(\d+)_(.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """One folder of pictures and how they are shown."""
+    """One folder of pictures and how they are shown; `mask_dir` has a mask of the same name for each."""
 
     image_dir: Path
     repeats: int
@@ -34,6 +31,9 @@ class Subset:
     rules: CaptionRules
     flip_aug: bool
     random_crop: bool
+    color_aug: bool = False
+    alpha_mask: bool = False
+    mask_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class DatasetSpec:
     batch_size: int
     buckets: BucketRules
     interpolation: str | None
+    validation_split: float = 0.0
+    validation_seed: int | None = None
 
 
 def caption_rules(args: TrainingArguments) -> CaptionRules:
@@ -87,6 +89,8 @@ def from_folders(args: TrainingArguments) -> DatasetSpec:
             args.bucket_no_upscale,
         ),
         args.resize_interpolation,
+        args.validation_split,
+        args.validation_seed,
     )
 
 
@@ -109,7 +113,18 @@ def _subsets(args: TrainingArguments, parent: Path, field: str, *, is_reg: bool)
             caption_rules(args),
             args.flip_aug,
             args.random_crop,
+            args.color_aug,
+            args.alpha_mask,
+            None if is_reg else _masks(args, path),
         )
+
+
+def _masks(args: TrainingArguments, folder: Path) -> Path | None:
+    """Where a folder's masks are: in one of its name, or all in one."""
+    parent = args.conditioning_data_dir
+    if parent is None:
+        return None
+    return parent / folder.name if (parent / folder.name).is_dir() else parent
 
 
 def _no_folder(parent: Path, found: list[Path]) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from backend.errors import InvalidArgument
 from backend.paths import confined
 from backend.training.argument_table import convert, rows
+from backend.training.arguments import parse_resolution
 from backend.training.buckets import BucketRules, Size
 from backend.training.captions import CaptionRules
 from backend.training.command_line import did_you_mean, read_toml
 from backend.training.dataset import DatasetSpec, Subset
-
-if TYPE_CHECKING:
-    from backend.training.arguments import TrainingArguments
+from backend.training.training_arguments import TrainingArguments
 
 _FIELD = "dataset_config"
 _BUCKET_KEYS = (
@@ -25,15 +24,33 @@ _BUCKET_KEYS = (
     "bucket_reso_steps",
     "bucket_no_upscale",
 )
-_DATASET_KEYS = frozenset({"resolution", "batch_size", "resize_interpolation", *_BUCKET_KEYS})
+_DATASET_KEYS = frozenset(
+    {
+        *("resolution", "batch_size", "resize_interpolation", "validation_split", "validation_seed"),
+        *_BUCKET_KEYS,
+    }
+)
 _CAPTION_KEYS = (
     *("shuffle_caption", "caption_separator", "secondary_separator", "keep_tokens", "keep_tokens_separator"),
     *("enable_wildcard", "caption_prefix", "caption_suffix", "caption_dropout_rate"),
     *("caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "token_warmup_min", "token_warmup_step"),
 )
 """In the order of the fields of `CaptionRules`."""
-_SUBSET_KEYS = frozenset({"num_repeats", "caption_extension", "flip_aug", "random_crop", *_CAPTION_KEYS})
-_OWN_KEYS = frozenset({"image_dir", "class_tokens", "is_reg"})
+_SUBSET_KEYS = frozenset(
+    {
+        *(
+            "num_repeats",
+            "caption_extension",
+            "flip_aug",
+            "random_crop",
+            "color_aug",
+            "alpha_mask",
+            "cache_info",
+        ),
+        *_CAPTION_KEYS,
+    }
+)
+_OWN_KEYS = frozenset({"image_dir", "class_tokens", "is_reg", "conditioning_data_dir"})
 
 
 def load(args: TrainingArguments) -> tuple[DatasetSpec, ...]:
@@ -65,6 +82,8 @@ def _dataset(args: TrainingArguments, general: Mapping[str, Any], dataset: Mappi
         values.get("batch_size", "train_batch_size"),
         BucketRules(_resolution(values), *(values.get(key) for key in _BUCKET_KEYS)),
         values.get("resize_interpolation") or None,
+        values.get("validation_split"),
+        values.get("validation_seed"),
     )
 
 
@@ -73,11 +92,9 @@ def _subset(args: TrainingArguments, outer: Mapping[str, Any], subset: Mapping[s
     if not isinstance(subset.get("image_dir"), str):
         raise InvalidArgument(_FIELD, "a subset has no image_dir")
     values = _Values(args, {**outer, **subset})
-    folder = subset["image_dir"]
+    masks = subset.get("conditioning_data_dir")
     return Subset(
-        confined(args.data_dir, folder, field=_FIELD)
-        if args.data_dir
-        else Path(folder).expanduser().absolute(),
+        _folder(args, subset["image_dir"]),
         values.get("num_repeats", "dataset_repeats"),
         subset.get("class_tokens"),
         bool(subset.get("is_reg", False)),
@@ -85,6 +102,15 @@ def _subset(args: TrainingArguments, outer: Mapping[str, Any], subset: Mapping[s
         CaptionRules(*(values.get(key) for key in _CAPTION_KEYS)),
         values.get("flip_aug"),
         values.get("random_crop"),
+        values.get("color_aug"),
+        values.get("alpha_mask"),
+        _folder(args, masks) if isinstance(masks, str) and masks else None,
+    )
+
+
+def _folder(args: TrainingArguments, text: str) -> Path:
+    return (
+        confined(args.data_dir, text, field=_FIELD) if args.data_dir else Path(text).expanduser().absolute()
     )
 
 
@@ -107,8 +133,6 @@ class _Values:
 
 
 def _resolution(values: _Values) -> Size:
-    from backend.training.arguments import parse_resolution
-
     resolution = values.get("resolution")
     found = parse_resolution(resolution) if isinstance(resolution, str) else resolution
     if found is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import dataclasses
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from backend.errors import InvalidArgument
 from backend.training import buckets
@@ -52,6 +54,34 @@ def read(specs: tuple[DatasetSpec, ...], *, field: str, data_dir: Path | None) -
             if count
         ]
     return items
+
+
+def hold_out(
+    items: list[Item], specs: tuple[DatasetSpec, ...], *, seed: int | None
+) -> tuple[list[Item], list[Item]]:
+    """The items to train on, and those to validate with: the share of each folder that `validation_split` says.
+
+    `seed` chooses where `validation_seed` does not. Regularisation pictures are all trained on.
+
+    Raises:
+        InvalidArgument: the share holds no picture, or leaves none to train on.
+    """
+    folders: dict[tuple[int, Path], list[int]] = defaultdict(list)
+    for index, item in enumerate(items):
+        if specs[item.dataset].validation_split and not item.subset.is_reg:
+            folders[item.dataset, item.subset.image_dir].append(index)
+    held: set[int] = set()
+    for (dataset, _), indices in folders.items():
+        spec = specs[dataset]
+        given = seed if spec.validation_seed is None else spec.validation_seed
+        Random(f"validation/{given or 0}").shuffle(indices)
+        held.update(indices[: int(len(indices) * spec.validation_split)])
+    training = [item for index, item in enumerate(items) if index not in held]
+    if folders and not held:
+        raise InvalidArgument("validation_split", "holds back no picture: raise it, or add pictures")
+    if not any(not item.subset.is_reg for item in training):
+        raise InvalidArgument("validation_split", "leaves no picture to train on: lower it")
+    return training, [dataclasses.replace(items[index], copies=1) for index in sorted(held)]
 
 
 def _place(picture: Picture, spec: DatasetSpec, predefined: list[Size]) -> Placement:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from backend.training import fingerprint
 from backend.training.buckets import Size
 from backend.training.files import write_file
 from backend.training.items import Item
@@ -43,7 +44,7 @@ class DiskCache:
     """Latents in files named by what they are made of."""
 
     def __init__(self, folder: Path, vae: nn.Module) -> None:
-        self._folder = folder / _fingerprint(vae)
+        self._folder = folder / fingerprint.of_weights(vae)
 
     def path(self, item: Item, flip: bool) -> Path:
         """Where the latents of an item are, or would be."""
@@ -121,11 +122,3 @@ def _batches(keys: list[Key], items: list[Item], batch_size: int) -> Iterator[li
         size = max(batch_size, _PIXELS_AT_ONCE // (width * height))
         for start in range(0, len(members), size):
             yield members[start : start + size]
-
-
-def _fingerprint(vae: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(vae.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

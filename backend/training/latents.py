@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend.errors import RunFailed
+from backend.training.colour import recoloured
 from backend.training.items import Item
 from backend.training.pictures import fitted, open_picture
 
@@ -43,8 +45,12 @@ class Encoder:
         return latents
 
 
-def pixels_of(item: Item, *, flip: bool, at: tuple[float, float] = (0.5, 0.5)) -> Tensor:
-    """The picture of an item as a tensor (3, height, width) in [-1, 1]; `at` is where it is cut.
+def pixels_of(
+    item: Item, *, flip: bool, at: tuple[float, float] = (0.5, 0.5), chance: Random | None = None
+) -> Tensor:
+    """The picture of an item as a tensor (3, height, width) in [-1, 1].
+
+    `at` is where it is cut; `chance` decides on other colours, where the subset wants them.
 
     Raises:
         RunFailed: the picture cannot be read any more.
@@ -53,6 +59,8 @@ def pixels_of(item: Item, *, flip: bool, at: tuple[float, float] = (0.5, 0.5)) -
         image = fitted(open_picture(item.picture.path), item.placement, item.interpolation, at)
     except (OSError, ValueError, SyntaxError) as error:
         raise RunFailed(f"the picture {item.picture.path} can no longer be read: {error}") from None
+    if chance is not None and item.subset.color_aug:
+        image = recoloured(image, chance)
     if flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     array = torch.from_numpy(np.array(image, dtype=np.uint8))

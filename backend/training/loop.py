@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 
 from backend.errors import RunFailed
 from backend.records import Progress
-from backend.training.arguments import TrainingArguments
 from backend.training.checkpoints import Checkpoints
 from backend.training.feed import Feed, MicroBatch
+from backend.training.frozen_text import FrozenText
 from backend.training.latents import Encoder
-from backend.training.loss import LossRules, loss_per_picture
 from backend.training.network import LoraNetwork
-from backend.training.noise import NoiseRules, add_noise, sample_noise, sample_timesteps, velocity
+from backend.training.noise import sample_noise, sample_timesteps
+from backend.training.objective import Diffusion, Shown, losses
 from backend.training.optimizers import averaged
 from backend.training.plan import Plan
 from backend.training.progress import Reporter
@@ -31,17 +31,9 @@ from backend.training.scalars import Scalars
 from backend.training.schedules import LearningRateSchedule
 from backend.training.seeds import derive, generator
 from backend.training.stopping import SavedForLater, StopRequest
-from backend.training.text import CaptionTokens, FrozenText
-
-
-@dataclass(slots=True)
-class Diffusion:
-    """The forward process and what the model has to say about it; `alphas` (timesteps,) on the device."""
-
-    alphas: Tensor
-    predicts_v: bool
-    noise: NoiseRules
-    loss: LossRules
+from backend.training.text import CaptionTokens
+from backend.training.training_arguments import TrainingArguments
+from backend.training.validation import FRACTIONS, Validation
 
 
 @dataclass(slots=True)
@@ -64,6 +56,7 @@ class Machinery:
     feed: Feed
     seed: int
     sampler: Sampler | None
+    validation: Validation | None
     scalars: Scalars
     reporter: Reporter
     stop: StopRequest
@@ -147,25 +140,27 @@ class Loop:
         return loss
 
     def _backward(self, step: int, number: int, batch: MicroBatch, count: int) -> Tensor:
-        m, d = self._m, self._m.diffusion
+        m = self._m
         chance = generator(m.seed, "noise", step, number, m.accelerator.process_index)
-        device = m.accelerator.device
-        latents = self._latents(batch, chance)
-        noise = sample_noise(latents, d.noise, chance)
-        timesteps = sample_timesteps(len(latents), len(d.alphas), d.noise, chance).to(device)
-        noisy = add_noise(latents, noise, d.alphas, timesteps, d.noise, chance)
+        shown = self._shown(batch, chance)
+        noise = sample_noise(shown.latents, m.diffusion.noise, chance)
+        timesteps = sample_timesteps(len(noise), len(m.diffusion.alphas), m.diffusion.noise, chance)
+        with m.accelerator.autocast():
+            found = losses(m.denoiser, shown, noise, timesteps.to(noise.device), m.diffusion, chance)
+        loss = (found * batch.weights.to(found.device)).mean() / count
+        m.accelerator.backward(loss)
+        return loss.detach()
+
+    def _shown(self, batch: MicroBatch, chance: torch.Generator) -> Shown:
+        m, device = self._m, self._m.accelerator.device
         with m.accelerator.autocast():
             text = (
                 m.frozen_text(batch.captions, device)
                 if m.frozen_text
                 else m.tokens(batch.captions).to(device)
             )
-            prediction = m.denoiser(noisy, timesteps, text)
-        target = velocity(latents, noise, d.alphas, timesteps) if d.predicts_v else noise
-        losses = loss_per_picture(prediction, target, d.alphas, timesteps, d.loss, predicts_v=d.predicts_v)
-        loss = (losses * batch.weights.to(device)).mean() / count
-        m.accelerator.backward(loss)
-        return loss.detach()
+        masks = None if batch.masks is None else batch.masks.to(device)
+        return Shown(self._latents(batch, chance), text, batch.sizes.to(device), masks)
 
     def _latents(self, batch: MicroBatch, chance: torch.Generator) -> Tensor:
         if batch.latents is not None:
@@ -200,14 +195,44 @@ class Loop:
         last = self._checkpoints.last
         if m.accelerator.is_main_process:
             self._checkpoints.after_step(step)
+        validated = m.validation is not None and m.validation.is_due(step, m.plan)
+        if validated:
+            self._validate(step)
         if by_epoch is not None and m.sampler is not None and m.accelerator.is_main_process:
             with averaged(unwrap(m.optimizer)):
                 m.sampler.draw(step=step, epoch=m.plan.epoch_of(step), by_epoch=by_epoch)
-        paused = by_epoch is not None or self._checkpoints.last != last
+        paused = validated or by_epoch is not None or self._checkpoints.last != last
         if paused and step < m.plan.total_steps:
             m.reporter.phase("training")
             m.reporter.start_steps()
         self._look_for_stop(step)
+
+    def _validate(self, step: int) -> None:
+        """The loss on the pictures that are held back, at fixed timesteps with fixed noise, so that it compares."""
+        m = self._m
+        assert m.validation is not None
+        m.reporter.phase("validating")
+        found: list[float] = []
+        training = m.denoiser.training
+        m.denoiser.eval()
+        with torch.no_grad(), averaged(unwrap(m.optimizer)):
+            for number, batch in enumerate(m.validation.batches(m.feed)):
+                for fraction in FRACTIONS:
+                    found += self._validation_losses(number, batch, fraction)
+        m.denoiser.train(training)
+        average, usual = sum(found) / len(found), sum(self.losses) / len(self.losses)
+        m.reporter.log(f"validation loss {average:.4f} after step {step} (training {usual:.4f})")
+        m.scalars.validation(step, average, usual)
+
+    def _validation_losses(self, number: int, batch: MicroBatch, fraction: float) -> list[float]:
+        m = self._m
+        chance = generator(m.seed, "validation", number, round(1000 * fraction))
+        shown = self._shown(batch, chance)
+        noise = sample_noise(shown.latents, m.diffusion.noise, chance)
+        timesteps = torch.full((len(noise),), int(fraction * len(m.diffusion.alphas)), device=noise.device)
+        with m.accelerator.autocast():
+            found = losses(unwrap_model(m), shown, noise, timesteps, m.diffusion, chance)
+        return [float(loss) for loss in found]
 
     def _samples_at(self, step: int) -> bool | None:
         """Whether samples are due after this step, by epoch (True) or by steps (False); None when not."""
@@ -240,6 +265,12 @@ class Loop:
             raise SavedForLater
         if step == 0:
             raise SavedForLater
+
+
+def unwrap_model(machinery: Machinery) -> nn.Module:
+    """The denoiser without what makes several processes wait for each other."""
+    model: nn.Module = machinery.accelerator.unwrap_model(machinery.denoiser)
+    return model
 
 
 def recent_losses(plan: Plan, before: tuple[float, ...] = ()) -> deque[float]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from backend.training.arguments import TrainingArguments
+from backend.training.training_arguments import TrainingArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,12 @@ def loss_per_picture(
     rules: LossRules,
     *,
     predicts_v: bool,
+    masks: Tensor | None = None,
 ) -> Tensor:
-    """The loss (batch,) of predictions and targets (batch, channels, height, width), weighted by timestep."""
+    """The loss (batch,) of predictions and targets (batch, channels, height, width), weighted by timestep.
+
+    With masks (batch, 1, height, width) each place counts as much as its mask says.
+    """
     difference = prediction.float() - target.float()
     if rules.kind == "l2":
         loss = difference.square()
@@ -66,6 +68,8 @@ def loss_per_picture(
         squares = difference.square()
         loss = 2 * squares / ((squares + c.square()).sqrt() + c)
         loss = loss * c if rules.kind == "huber" else loss
+    if masks is not None:
+        loss = loss * masks
     return loss.mean(dim=(1, 2, 3)) * _weights(alphas, timesteps, rules, predicts_v=predicts_v)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from backend.training.arguments import TrainingArguments
 from backend.training.checks import Prepared
 from backend.training.items import Item, bucket_counts, mean_ratio_error
 from backend.training.pictures import tags
+from backend.training.training_arguments import TrainingArguments
 
 _FROM_ARGUMENTS = (
-    *("learning_rate", "text_encoder_lr", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps"),
+    *("learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps"),
     *("lr_scheduler", "lr_warmup_steps", "max_train_steps", "max_grad_norm", "mixed_precision", "seed"),
     *("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale", "multires_noise_iterations"),
     *("multires_noise_discount", "ip_noise_gamma", "ip_noise_gamma_random_strength", "zero_terminal_snr"),
@@ -55,7 +57,11 @@ class Metadata:
     mixed_precision: str
     predicts_v: bool
     started_at: float = field(default_factory=time.time)
+    model_hash: str = field(init=False)
     session_id: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
+
+    def __post_init__(self) -> None:
+        self.model_hash = _model_hash(self.args.pretrained_model_name_or_path)
 
     def of(
         self, *, steps: int, epoch: int, epochs: int, total_steps: int, batches_per_epoch: int
@@ -73,10 +79,12 @@ class Metadata:
             "ss_network_args": json.dumps(dict(args.network_args)),
             "ss_optimizer": _optimizer(args),
             "ss_sd_model_name": args.pretrained_model_name_or_path.name,
-            "ss_sd_model_hash": "IsADirectory",
-            "ss_new_sd_model_hash": "IsADirectory",
-            "ss_base_model_version": "sd_v1",
-            "ss_v2": False,
+            "ss_sd_model_hash": _legacy_model_hash(args.pretrained_model_name_or_path),
+            "ss_new_sd_model_hash": self.model_hash,
+            "ss_base_model_version": self._version(),
+            "ss_v2": self.prepared.model.family == "sd2",
+            "ss_text_encoder_lr": list(args.text_encoder_lr) or None,
+            "ss_base_weights": [path.name for path in args.base_weights] or None,
             "ss_steps": steps,
             "ss_epoch": epoch,
             "ss_num_epochs": epochs,
@@ -95,7 +103,7 @@ class Metadata:
         values: dict[str, Any] = {
             "ss_num_train_images": report.showings,
             "ss_num_reg_images": report.reg_showings,
-            "ss_num_validation_images": 0,
+            "ss_num_validation_images": len(self.prepared.validation),
             "ss_tag_frequency": json.dumps(_tag_frequency(self.prepared.items)),
         }
         if args.dataset_config is not None:
@@ -106,18 +114,30 @@ class Metadata:
             "ss_batch_size_per_device": spec.batch_size,
             "ss_total_batch_size": spec.batch_size * args.gradient_accumulation_steps,
             "ss_resolution": spec.buckets.resolution,
-            "ss_color_aug": False,
+            "ss_color_aug": args.color_aug,
             "ss_face_crop_aug_range": None,
             "ss_bucket_info": json.dumps(_bucket_info(self.prepared.items)),
             "ss_dataset_dirs": json.dumps(_folders(self.prepared.items, is_reg=False)),
             "ss_reg_dataset_dirs": json.dumps(_folders(self.prepared.items, is_reg=True)),
         }
 
+    def _version(self) -> str:
+        family = self.prepared.model.family
+        if family == "sd2":
+            return "sd_v2_768_v" if self.predicts_v else "sd_v2"
+        return {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[family]
+
+    def _architecture(self) -> str:
+        family = self.prepared.model.family
+        if family == "sd2":
+            return f"stable-diffusion-v2-{'768-v' if self.predicts_v else '512'}/lora"
+        return {"sd1": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}[family]
+
     def _modelspec(self, steps: int) -> dict[str, str]:
         width, height = self.prepared.specs[0].buckets.resolution
         spec = {
             "sai_model_spec": "1.0.1",
-            "architecture": "stable-diffusion-v1/lora",
+            "architecture": self._architecture(),
             "implementation": "https://github.com/huggingface/diffusers",
             "title": self.args.output_name,
             "resolution": f"{width}x{height}",
@@ -126,6 +146,23 @@ class Metadata:
             **self.args.modelspec,
         }
         return {f"modelspec.{key}": value for key, value in spec.items()}
+
+
+def _model_hash(path: Path) -> str:
+    """The SHA-256 of a single-file checkpoint; of a folder what sd-scripts writes for one."""
+    if path.is_dir():
+        return "IsADirectory"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _legacy_model_hash(path: Path) -> str:
+    """The first 8 hex digits of the SHA-256 of 64 KiB of the file from 1 MiB on."""
+    if path.is_dir():
+        return "IsADirectory"
+    with path.open("rb") as file:
+        file.seek(0x100000)
+        return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
 
 
 def _optimizer(args: TrainingArguments) -> str:

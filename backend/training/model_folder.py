@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1.x folder in diffusers' layout: is it whole, and what do its configurations say? No torch."""
+"""A base model on disk, a folder in diffusers' layout or a single file: is it whole, and what is it? No torch."""
 
 from __future__ import annotations
 
@@ -9,61 +9,101 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import InvalidArgument
+from backend.training.single_file import Family, Layout, Shapes, layout
 
 _FIELD = "pretrained_model_name_or_path"
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+_FAMILIES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": "_2"}
+"""The pipelines whose models can be trained, and how the names of a second text encoder's folders end."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What a run must know of the base model before it is loaded.
 
-    `vae_factor` is pixels per latent along a side; `native_size` the side, in pixels, that the U-Net was made for.
+    `vae_factor` is pixels per latent along a side; `native_size` the side, in pixels, that the U-Net was made for;
+    `layout` is there when `path` is a single file, `variant` when a folder has weights of half precision only.
     """
 
-    folder: Path
+    path: Path
+    family: Family
     vae_factor: int
     native_size: int
     prediction_type: str
     train_timesteps: int
-    variant: str | None
+    variant: str | None = None
+    layout: Layout | None = None
 
 
-def inspect(folder: Path) -> ModelFacts:
-    """The facts of a model folder.
+def inspect(path: Path) -> ModelFacts:
+    """The facts of a model.
 
     Raises:
         InvalidArgument: it is missing, lacks a part, is of another family, or a file in it is cut short.
     """
-    if folder.is_file():
-        raise InvalidArgument(
-            _FIELD,
-            f"{folder} is a single file; the built-in trainer takes a folder in diffusers' layout "
-            "(unet, vae, text_encoder, tokenizer, scheduler)",
-        )
-    if not folder.is_dir():
-        raise InvalidArgument(
-            _FIELD, f"the model folder {folder} does not exist; put the model under models/"
-        )
-    _check_family(folder)
-    unet = _config(folder, "unet", "config.json")
-    vae = _config(folder, "vae", "config.json")
-    _config(folder, "text_encoder", "config.json")
-    scheduler = _config(folder, "scheduler", "scheduler_config.json")
-    variants = {part: _check_weights(folder, part, stem) for part, stem in _WEIGHTS.items()}
-    _check_tokenizer(folder)
-    factor = 2 ** (len(vae.get("block_out_channels", (0, 0, 0, 0))) - 1)
+    if path.is_file():
+        return _inspect_file(path)
+    if not path.is_dir():
+        raise InvalidArgument(_FIELD, f"the model {path} does not exist; put the model under models/")
+    second = _second(path)
+    unet = _config(path, "unet", "config.json")
+    vae = _config(path, "vae", "config.json")
+    weights = dict(_WEIGHTS)
+    for ending in {"", second}:
+        _config(path, f"text_encoder{ending}", "config.json")
+        weights[f"text_encoder{ending}"] = "model"
+        _check_tokenizer(path, f"tokenizer{ending}")
+    scheduler = _config(path, "scheduler", "scheduler_config.json")
+    variants = {part: _check_weights(path, part, stem) for part, stem in weights.items()}
+    family: Family = "sdxl" if second else "sd2" if unet.get("use_linear_projection") else "sd1"
+    return _facts(path, family, unet, vae, scheduler, "fp16" if "fp16" in variants.values() else None)
+
+
+def _facts(
+    path: Path,
+    family: Family,
+    unet: dict[str, Any],
+    vae: dict[str, Any],
+    scheduler: dict[str, Any],
+    variant: str | None = None,
+    layout: Layout | None = None,
+) -> ModelFacts:
+    factor = vae_factor(vae)
     return ModelFacts(
-        folder,
+        path,
+        family,
         factor,
         int(unet.get("sample_size") or 64) * factor,
         str(scheduler.get("prediction_type", "epsilon")),
         int(scheduler.get("num_train_timesteps", 1000)),
-        "fp16" if "fp16" in variants.values() else None,
+        variant,
+        layout,
     )
 
 
-def _check_family(folder: Path) -> None:
+def vae_factor(config: dict[str, Any]) -> int:
+    """Pixels per latent along a side, of a VAE of this configuration."""
+    return int(2 ** (len(config.get("block_out_channels", (0, 0, 0, 0))) - 1))
+
+
+def _inspect_file(path: Path) -> ModelFacts:
+    if path.suffix != ".safetensors":
+        raise InvalidArgument(
+            _FIELD,
+            f"{path} is no safetensors file; a .ckpt is a pickle, which can run code: convert it to safetensors",
+        )
+    found = layout(shapes_of(path, _FIELD))
+    if found is None:
+        raise InvalidArgument(
+            _FIELD,
+            f"{path} is no whole Stable Diffusion 1.x, 2.x or SDXL checkpoint (U-Net, VAE and text encoder in one "
+            "file); give such a file, or a folder in diffusers' layout",
+        )
+    return _facts(path, found.family, found.unet, found.vae, found.scheduler, layout=found)
+
+
+def _second(folder: Path) -> str:
+    """How the names of the second text encoder's folders end, or nothing where there is one encoder."""
     if not (folder / "model_index.json").is_file():
         parts = ", ".join(
             part for part in (*_WEIGHTS, "tokenizer", "scheduler") if not (folder / part).is_dir()
@@ -72,11 +112,13 @@ def _check_family(folder: Path) -> None:
             _FIELD,
             f"{folder} has no model_index.json{' and lacks ' + parts if parts else ''}; it is no complete model",
         )
-    family = read_json(folder / "model_index.json").get("_class_name")
-    if family != "StableDiffusionPipeline" or (folder / "text_encoder_2").exists():
+    pipeline = str(read_json(folder / "model_index.json").get("_class_name"))
+    if pipeline not in _FAMILIES:
         raise InvalidArgument(
-            _FIELD, f"{folder} holds a {family}; the built-in trainer takes Stable Diffusion 1.x models"
+            _FIELD,
+            f"{folder} holds a {pipeline}; the built-in trainer takes Stable Diffusion 1.x, 2.x and SDXL models",
         )
+    return _FAMILIES[pipeline]
 
 
 def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
@@ -120,7 +162,12 @@ def _check_weights(folder: Path, part: str, stem: str) -> str | None:
 
 
 def check_safetensors(path: Path, field: str) -> None:
-    """Prove that a safetensors file is as long as its header says.
+    """Prove that a safetensors file is as long as its header says; raises as `shapes_of` does."""
+    shapes_of(path, field)
+
+
+def shapes_of(path: Path, field: str) -> Shapes:
+    """The shapes of a safetensors file's tensors, after proving that it is as long as its header says.
 
     Raises:
         InvalidArgument: it is missing, no safetensors file, or cut short.
@@ -129,21 +176,22 @@ def check_safetensors(path: Path, field: str) -> None:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             size = path.stat().st_size
-            header = json.loads(file.read(length)) if length < size else None
-        ends = [entry["data_offsets"][1] for name, entry in (header or {}).items() if name != "__metadata__"]
-        whole = header is not None and size == 8 + length + max(ends, default=0)
+            header = json.loads(file.read(length)) if length < size else {}
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if header and size == 8 + length + end:
+            return {name: tuple(entry["shape"]) for name, entry in header.items()}
     except FileNotFoundError:
         raise InvalidArgument(field, f"the file {path} does not exist") from None
-    except (OSError, ValueError, struct.error, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise InvalidArgument(field, f"the file {path} is not a whole safetensors file; copy it again")
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+        pass
+    raise InvalidArgument(field, f"the file {path} is not a whole safetensors file; copy it again")
 
 
-def _check_tokenizer(folder: Path) -> None:
-    tokenizer = folder / "tokenizer"
+def _check_tokenizer(folder: Path, part: str) -> None:
+    tokenizer = folder / part
     old = (tokenizer / "vocab.json").is_file() and (tokenizer / "merges.txt").is_file()
     if not old and not (tokenizer / "tokenizer.json").is_file():
         raise InvalidArgument(
-            _FIELD, f"the model folder {folder} lacks tokenizer/tokenizer.json; copy the model again"
+            _FIELD, f"the model folder {folder} lacks {part}/tokenizer.json; copy the model again"
         )

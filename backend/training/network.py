@@ -1,7 +1,7 @@
 """The LoRA itself: which modules get one, its weights under kohya's names, its dropouts and norms.
 
-peft puts the adapters into the models. A file names each adapted module `lora_unet_…` or `lora_te_…` with underscores
-for dots, and keeps `lora_down.weight`, `lora_up.weight` and `alpha` of it; the scale is alpha / rank.
+peft puts the adapters into the models. A file keeps `lora_down.weight`, `lora_up.weight` and `alpha` of each adapted
+module, under the names of `lora_names`; the scale is alpha / rank.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from backend.errors import InvalidArgument
 from backend.training.adapter import NO_DROPOUTS, Dropouts, adapted
+from backend.training.lora_names import text_prefix, text_targets, unet_targets
 
 _ADAPTER = "lora"
-_UNET, _TEXT = "lora_unet_", "lora_te_text_model_"
+Halves: TypeAlias = tuple[list[nn.Parameter], list[nn.Parameter]]
+"""Down and up weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +37,65 @@ class NetworkShape:
 
 
 class LoraNetwork:
-    """The adapters in a U-Net and a text encoder (either may be None: then it has no part in the LoRA)."""
+    """The adapters in a U-Net (None: it has no part in the LoRA) and in the text encoders that have a part.
 
-    def __init__(self, unet: nn.Module | None, text_encoder: nn.Module | None, shape: NetworkShape) -> None:
+    The adapters' weights are of `dtype`, whatever that of the models is.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module | None,
+        encoders: Sequence[nn.Module],
+        shape: NetworkShape,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.shape = shape
+        self._dtype = dtype
         self._layers: dict[str, nn.Module] = {}
-        if text_encoder is not None:
-            self._adapt(text_encoder, _text_targets(text_encoder), _TEXT)
+        self._parts: list[list[nn.Module]] = []
+        for index, encoder in enumerate(encoders):
+            self._parts.append(self._adapt(encoder, text_targets(encoder, text_prefix(index, len(encoders)))))
+        self._unet_part: list[nn.Module] = []
         if unet is not None:
-            self._adapt(unet, _unet_targets(unet, with_convolutions=shape.conv_dim is not None), _UNET)
+            targets = unet_targets(unet, with_convolutions=shape.conv_dim is not None)
+            self._unet_part = self._adapt(unet, targets)
 
-    def _adapt(self, model: nn.Module, targets: list[str], prefix: str) -> None:
+    def _adapt(self, model: nn.Module, targets: dict[str, str]) -> list[nn.Module]:
+        """Adapters into the modules of these paths, and the layers under these names; the layers."""
         pattern = "|".join(re.escape(target) for target in targets)
         config = LoraConfig(r=self.shape.dim, lora_alpha=self.shape.alpha, target_modules=f"(?:{pattern})")
         if self.shape.conv_dim is not None:
-            large = [re.escape(name) for name in targets if _is_large(model.get_submodule(name))]
+            large = [re.escape(path) for path in targets if _is_large(model.get_submodule(path))]
             config.rank_pattern = dict.fromkeys(large, self.shape.conv_dim)
             config.alpha_pattern = dict.fromkeys(large, self.shape.conv_alpha)
         inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
-        for name, module in model.named_modules():
+        layers = []
+        for path, module in model.named_modules():
             if isinstance(module, LoraLayer):
-                down, up = _down(module).float(), _up(module).float()
+                down, up = _down(module).to(self._dtype), _up(module).to(self._dtype)
                 module.forward = adapted(
                     module.get_base_layer(), down, up, _scale(module), self.shape.dropouts
                 )
-                self._layers[prefix + _plain(name, prefix).replace(".", "_")] = module
+                self._layers[targets[path]] = module
+                layers.append(module)
+        return layers
 
     def __len__(self) -> int:
         """How many modules are adapted."""
         return len(self._layers)
 
-    def parameters(self, part: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """The trainable down and up weights of one part, `unet` or `text_encoder`."""
-        prefix = _UNET if part == "unet" else _TEXT
-        layers = [layer for name, layer in self._layers.items() if name.startswith(prefix)]
-        down, up = ([cast(nn.Parameter, half(layer).weight) for layer in layers] for half in (_down, _up))
-        return down, up
+    @property
+    def text_encoders(self) -> int:
+        """How many text encoders have a part."""
+        return len(self._parts)
+
+    def unet_parameters(self) -> Halves:
+        """The trainable down and up weights of the U-Net's part."""
+        return _halves(self._unet_part)
+
+    def text_parameters(self, index: int) -> Halves:
+        """The same of one text encoder."""
+        return _halves(self._parts[index])
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the file's tensors by their names."""
@@ -150,35 +175,9 @@ def shape_of_file(tensors: Mapping[str, Tensor]) -> NetworkShape:
     return NetworkShape(*found[False], conv_dim=conv_dim, conv_alpha=conv_alpha)
 
 
-def _unet_targets(unet: nn.Module, *, with_convolutions: bool) -> list[str]:
-    """Every Linear and 1×1 convolution inside the U-Net's transformers; or those and the larger ones around too."""
-    blocks = (
-        "Transformer2DModel",
-        *(("ResnetBlock2D", "Downsample2D", "Upsample2D") if with_convolutions else ()),
-    )
-    return [
-        f"{outer}.{inner}"
-        for outer, block in unet.named_modules()
-        if type(block).__name__ in blocks
-        for inner, module in block.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    ]
-
-
-def _text_targets(text_encoder: nn.Module) -> list[str]:
-    """Every Linear inside CLIP's attention and MLP."""
-    return [
-        f"{outer}.{inner}"
-        for outer, block in text_encoder.named_modules()
-        if type(block).__name__ in ("CLIPAttention", "CLIPSdpaAttention", "CLIPMLP")
-        for inner, module in block.named_modules()
-        if isinstance(module, nn.Linear)
-    ]
-
-
-def _plain(name: str, prefix: str) -> str:
-    """The module name as files have it: transformers 5 dropped the `text_model` level that they keep."""
-    return name.removeprefix("text_model.") if prefix == _TEXT else name
+def _halves(layers: Sequence[nn.Module]) -> Halves:
+    down, up = ([cast(nn.Parameter, half(layer).weight) for layer in layers] for half in (_down, _up))
+    return down, up
 
 
 def _is_large(module: nn.Module) -> bool:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from backend.training.arguments import TrainingArguments
+from backend.training.training_arguments import TrainingArguments
 
 _SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
 

@@ -32,12 +32,13 @@ _RESAMPLING = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture on disk: its size as seen (turned as its EXIF says), the lines of its caption."""
+    """A picture on disk: its size as seen (turned as its EXIF says), the lines of its caption, the file of its mask."""
 
     path: Path
     size: Size
     caption: tuple[str, ...]
     has_caption_file: bool
+    mask: Path | None = None
 
 
 def read_folder(subset: Subset, *, field: str, data_dir: Path | None) -> list[Picture]:
@@ -55,11 +56,29 @@ def read_folder(subset: Subset, *, field: str, data_dir: Path | None) -> list[Pi
     if data_dir is not None:
         for path in paths:
             confined(data_dir, path, field=field)
+    masks = _masks(subset, paths, field, data_dir)
     with ThreadPoolExecutor(4) as pool:
         sizes = list(pool.map(lambda path: measure(path, field), paths))
     return [
-        Picture(path, size, *_caption(path, subset, field)) for path, size in zip(paths, sizes, strict=True)
+        Picture(path, size, *_caption(path, subset, field), masks.get(path.stem))
+        for path, size in zip(paths, sizes, strict=True)
     ]
+
+
+def _masks(subset: Subset, paths: list[Path], field: str, data_dir: Path | None) -> dict[str, Path]:
+    """The masks of pictures by their stems."""
+    folder = subset.mask_dir
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise InvalidArgument("conditioning_data_dir", f"the folder {folder} does not exist")
+    found = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in EXTENSIONS}
+    for path in paths:
+        if path.stem not in found:
+            raise InvalidArgument("conditioning_data_dir", f"{folder} has no mask for {path.name}")
+        if data_dir is not None:
+            confined(data_dir, found[path.stem], field=field)
+    return found
 
 
 def measure(path: Path, field: str) -> Size:
@@ -126,6 +145,23 @@ def open_picture(path: Path) -> Image.Image:
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image)
             return image.convert("RGB")
+
+
+def open_mask(picture: Picture, *, alpha: bool) -> Image.Image | None:
+    """How much each pixel of a picture counts, 0 to 255: its mask's red, or its own alpha; None where it has none.
+
+    Raises:
+        OSError: it cannot be read any more.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if picture.mask is not None:
+            with Image.open(picture.mask) as opened:
+                return ImageOps.exif_transpose(opened).convert("RGB").getchannel("R").resize(picture.size)
+        with Image.open(picture.path) as opened:
+            if alpha and opened.has_transparency_data:
+                return ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
+    return None
 
 
 def fitted(

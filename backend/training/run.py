@@ -9,24 +9,26 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from safetensors.torch import load_file
 from torch import Tensor
 
 from backend.training import latent_cache, model, optimizers, position, state
-from backend.training.arguments import TrainingArguments
 from backend.training.checkpoints import Checkpoints
 from backend.training.checks import Prepared
 from backend.training.feed import Feed
+from backend.training.frozen_text import FrozenText, TextDisk
 from backend.training.latent_cache import DiskCache, LatentCache
 from backend.training.latents import Encoder
-from backend.training.loop import Diffusion, Loop, Machinery, recent_losses, unwrap
+from backend.training.loop import Loop, Machinery, recent_losses, unwrap
 from backend.training.loss import loss_rules
+from backend.training.merge import merge
 from backend.training.metadata import Metadata
 from backend.training.model import BaseModel, Denoiser
 from backend.training.network import LoraNetwork, shape_of_file
 from backend.training.network_arguments import asked_shape, parameter_groups
 from backend.training.noise import alphas_cumprod, noise_rules
+from backend.training.objective import Diffusion
 from backend.training.plan import plan
 from backend.training.position import Position
 from backend.training.progress import Reporter
@@ -35,7 +37,9 @@ from backend.training.scalars import Scalars
 from backend.training.schedules import learning_rate_schedule
 from backend.training.seeds import derive, draw
 from backend.training.stopping import StopRequest
-from backend.training.text import CaptionTokens, FrozenText
+from backend.training.text import CaptionTokens, TextEncoders
+from backend.training.training_arguments import TrainingArguments
+from backend.training.validation import Validation
 
 _CACHE_DIR = "LORAPOOL_CACHE_DIR"
 
@@ -57,7 +61,7 @@ class _Run:
     ) -> None:
         self.args, self.prepared, self.reporter, self.stop = args, prepared, reporter, stop
         self.precision = _usable_precision(args.mixed_precision, reporter)
-        self.accelerator = Accelerator(mixed_precision=self.precision)
+        self.accelerator = Accelerator(mixed_precision=self.precision, kwargs_handlers=self._handlers())
         reporter.quiet = not self.accelerator.is_main_process
         self.device = self.accelerator.device
         self.dtype = state.precision(self.precision)
@@ -65,6 +69,11 @@ class _Run:
         self.resumed = position.read(args.resume) if args.resume else None
         self.seed = self._choose_seed()
         self.plan = plan(args, prepared.report.batches_per_epoch, self.accelerator.num_processes)
+
+    def _handlers(self) -> list[Any]:
+        """SDXL and clip_skip leave the last layers of the text encoders without a gradient."""
+        partly = self.prepared.model.family == "sdxl" or (self.args.clip_skip or 1) > 1
+        return [DistributedDataParallelKwargs(find_unused_parameters=True)] if partly else []
 
     def _choose_seed(self) -> int:
         asked = self.args.seed
@@ -102,11 +111,16 @@ class _Run:
         shape = asked_shape(args)
         if args.dim_from_weights:
             shape = dataclasses.replace(shape_of_file(weights), dropouts=shape.dropouts)
+        for index, path in enumerate(args.base_weights):
+            given = args.base_weights_multiplier
+            merge(load_file(path), base, given[index] if index < len(given) else 1.0)
+            self.reporter.log(f"merged {path} into the base model")
         torch.manual_seed(derive(self.seed, "network"))
         network = LoraNetwork(
             base.unet if args.trains_unet else None,
-            base.text_encoder if args.trains_text_encoder else None,
+            base.text_encoders if args.trains_text_encoder else (),
             shape,
+            torch.bfloat16 if args.full_bf16 else torch.float32,
         )
         if weights:
             network.load(weights, "network_weights")
@@ -115,11 +129,12 @@ class _Run:
     def _place(self, base: BaseModel) -> None:
         args = self.args
         base.unet.to(self.device).train()
-        base.text_encoder.to(self.device).train(args.trains_text_encoder)
         if args.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()  # type: ignore[operator]
-            if args.trains_text_encoder:
-                base.text_encoder.gradient_checkpointing_enable()  # type: ignore[operator]
+        for encoder in base.text_encoders:
+            encoder.to(self.device).train(args.trains_text_encoder)
+            if args.gradient_checkpointing and args.trains_text_encoder:
+                encoder.gradient_checkpointing_enable()  # type: ignore[operator]
         base.vae.to(self.device)
         if self.vae_dtype != torch.float32:
             base.vae.to(self.vae_dtype)
@@ -129,9 +144,9 @@ class _Run:
         if not (args.cache_latents or args.cache_latents_to_disk):
             return None
         reporter.phase("caching latents")
-        disk = DiskCache(_cache_folder(args), base.vae) if args.cache_latents_to_disk else None
+        disk = DiskCache(_cache_folder(args) / "latents", base.vae) if args.cache_latents_to_disk else None
         return latent_cache.build(
-            self.prepared.items,
+            [*self.prepared.items, *self.prepared.validation],
             encoder,
             seed=self.seed,
             batch_size=args.vae_batch_size,
@@ -145,9 +160,14 @@ class _Run:
         args = self.args
         names, rates, groups = parameter_groups(args, network)
         optimizer = optimizers.create(args.optimizer_type, args.optimizer_args, groups)
-        denoiser = Denoiser(base.unet, base.text_encoder, args.clip_skip)
+        tokens = CaptionTokens(
+            base.tokenizers, base.text_positions, args.max_token_length, weighted=args.weighted_captions
+        )
+        encoders = TextEncoders(base.text_encoders, args.clip_skip)
+        feed = self._feed(cache)
+        frozen_text = None if args.trains_text_encoder else self._frozen_text(encoders, tokens, feed)
+        denoiser = Denoiser(base.unet, encoders if args.trains_text_encoder else None)
         prepared_denoiser, prepared_optimizer = self.accelerator.prepare(denoiser, optimizer)
-        tokens = CaptionTokens(base.tokenizer, base.text_positions, args.max_token_length)
         return Machinery(
             args=args,
             plan=self.plan,
@@ -161,28 +181,62 @@ class _Run:
             diffusion=self._diffusion(base),
             encoder=encoder,
             tokens=tokens,
-            frozen_text=None
-            if args.trains_text_encoder
-            else FrozenText(base.text_encoder, tokens, args.clip_skip),
-            feed=self._feed(cache),
+            frozen_text=frozen_text,
+            feed=feed,
             seed=self.seed,
             sampler=self._sampler(base),
+            validation=self._validation(),
             scalars=Scalars(args.logging_dir if self.accelerator.is_main_process else None, args.log_prefix),
             reporter=self.reporter,
             stop=self.stop,
         )
 
+    def _frozen_text(self, encoders: TextEncoders, tokens: CaptionTokens, feed: Feed) -> FrozenText:
+        """With cached outputs every caption is encoded now, and the encoders leave the device."""
+        args, reporter = self.args, self.reporter
+        frozen = FrozenText(encoders, tokens)
+        on_disk = args.cache_text_encoder_outputs_to_disk
+        if on_disk or args.cache_text_encoder_outputs:
+            reporter.phase("caching text encoder outputs")
+            disk = TextDisk(_cache_folder(args) / "text", encoders, args.clip_skip) if on_disk else None
+            with self.accelerator.autocast():
+                frozen.remember(
+                    feed.captions(),
+                    self.device,
+                    disk,
+                    lambda done, total: reporter.log(f"cached {done} of {total}"),
+                )
+            encoders.to("cpu")
+        return frozen
+
+    def _validation(self) -> Validation | None:
+        args = self.args
+        if not self.prepared.validation:
+            return None
+        return Validation(
+            args.validate_every_n_steps, args.validate_every_n_epochs, args.max_validation_steps
+        )
+
     def _feed(self, cache: LatentCache | None) -> Feed:
         return Feed(
             self.prepared.items,
+            self.prepared.validation,
             self.prepared.batch_sizes,
             self.plan,
             seed=self.seed,
             reg_weight=self.args.prior_loss_weight,
             cache=cache,
+            mask_factor=self._mask_factor,
             rank=self.accelerator.process_index,
             workers=self.args.max_data_loader_n_workers,
         )
+
+    @property
+    def _mask_factor(self) -> int | None:
+        """Pixels per value of a mask, or None where no picture has one."""
+        subsets = [subset for spec in self.prepared.specs for subset in spec.subsets]
+        masked = any(subset.alpha_mask or (self.args.masked_loss and subset.mask_dir) for subset in subsets)
+        return self.prepared.model.vae_factor if masked else None
 
     def _diffusion(self, base: BaseModel) -> Diffusion:
         args = self.args
@@ -284,9 +338,9 @@ def _usable_precision(asked: str, reporter: Reporter) -> str:
 
 
 def _cache_folder(args: TrainingArguments) -> Path:
-    """Where cached latents are kept: never in the data set."""
+    """Where latents and texts are kept: never in the data set."""
     if given := os.environ.get(_CACHE_DIR):
-        return Path(given) / "latents"
+        return Path(given)
     if args.data_dir is not None:
-        return args.data_dir / "cache" / "latents"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorapool" / "latents"
+        return args.data_dir / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorapool"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import diffusers
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from backend.errors import InvalidInput
 from backend.training import prompts
@@ -60,6 +60,7 @@ class Sampler:
         reporter: Reporter,
     ) -> None:
         self._file, self._prompts, self._folder, self._name, self._model = file, first, folder, name, model
+        self._xl = len(model.text_encoders) == 2
         self._default, self._native_size, self._clip_skip = default_sampler, native_size, clip_skip
         self._config = {
             **model.scheduler_config,
@@ -78,9 +79,10 @@ class Sampler:
             return []
         self._reporter.phase("sampling")
         model = self._model
-        training = [(part, part.training) for part in (model.unet, model.text_encoder)]
-        for part, _ in training:
-            part.eval()
+        parts = (model.unet, *model.text_encoders)
+        before = [(part, part.training, next(part.parameters()).device) for part in parts]
+        for part in parts:
+            part.eval().to(self._device)
         try:
             with torch.no_grad(), self._autocast():
                 return [
@@ -88,8 +90,8 @@ class Sampler:
                     for index, prompt in enumerate(self._prompts)
                 ]
         finally:
-            for part, was_training in training:
-                part.train(was_training)
+            for part, was_training, device in before:
+                part.train(was_training).to(device)
 
     def _read_again(self) -> None:
         try:
@@ -107,7 +109,9 @@ class Sampler:
             num_inference_steps=prompt.steps,
             guidance_scale=prompt.scale,
             generator=torch.Generator().manual_seed(seed),
-            clip_skip=self._clip_skip - 1 if self._clip_skip and self._clip_skip > 1 else None,
+            clip_skip=self._clip_skip - 1
+            if self._clip_skip and self._clip_skip > 1 and not self._xl
+            else None,
             **{side: max(8, pixels // 8 * 8) for side, pixels in size.items()},
         ).images
         counter = f"e{epoch:06d}" if by_epoch else f"{step:06d}"
@@ -121,16 +125,25 @@ class Sampler:
 
     def _pipeline(self, sampler: str) -> Any:
         model = self._model
-        pipeline = StableDiffusionPipeline(
-            vae=model.vae,
-            text_encoder=model.text_encoder,
-            tokenizer=model.tokenizer,
-            unet=model.unet,
-            scheduler=self._scheduler(sampler.removeprefix("k_")),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        parts: dict[str, Any] = {
+            "vae": model.vae,
+            "unet": model.unet,
+            "text_encoder": model.text_encoders[0],
+            "tokenizer": model.tokenizers[0],
+            "scheduler": self._scheduler(sampler.removeprefix("k_")),
+        }
+        pipeline: Any
+        if self._xl:
+            pipeline = StableDiffusionXLPipeline(
+                **parts,
+                text_encoder_2=model.text_encoders[1],
+                tokenizer_2=model.tokenizers[1],
+                add_watermarker=False,
+            )
+        else:
+            pipeline = StableDiffusionPipeline(
+                **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+            )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -39,6 +39,12 @@ class Scalars:
         if (writer := self._writer) is not None:
             writer.add_scalar("loss/epoch_average", average, epoch)
 
+    def validation(self, step: int, average: float, training: float) -> None:
+        """The mean loss of a validation, and how far it is from that of the training."""
+        if (writer := self._writer) is not None:
+            writer.add_scalar("loss/validation/step_average", average, step)
+            writer.add_scalar("loss/validation/step_divergence", average - training, step)
+
     def close(self) -> None:
         """Write out what is left."""
         if self._opened is not None:

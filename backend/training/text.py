@@ -3,66 +3,140 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from backend.training import weighted_caption
+
 _KEPT = 4096
+
+
+class Tokens(NamedTuple):
+    """Captions for each text encoder: ids (b, chunks, length), and what each token weighs where that is asked for."""
+
+    ids: tuple[Tensor, ...]
+    weights: Tensor | None = None
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same on a device."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return Tokens(tuple(ids.to(device) for ids in self.ids), weights)
+
+
+class Text(NamedTuple):
+    """What the U-Net attends to: states (b, length, width); with SDXL also the pooled text (b, width)."""
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    def to(self, device: torch.device) -> Text:
+        """The same on a device."""
+        return Text(self.states.to(device), None if self.pooled is None else self.pooled.to(device))
 
 
 class CaptionTokens:
     """Token ids of captions, remembered, since most captions come back every epoch.
 
     A caption longer than the text encoder takes is cut; with `max_token_length` (150 or 225) it is cut there instead
-    and split into chunks that are encoded one by one.
+    and split into chunks that are encoded one by one. With `weighted`, brackets in a caption give its words a weight.
     """
 
-    def __init__(self, tokenizer: Any, positions: int, max_token_length: int | None) -> None:
-        self._tokenizer = tokenizer
-        self.length = min(int(tokenizer.model_max_length), positions)
+    def __init__(
+        self,
+        tokenizers: Sequence[Any],
+        positions: int,
+        max_token_length: int | None,
+        *,
+        weighted: bool = False,
+    ) -> None:
+        self._tokenizers = tuple(tokenizers)
+        self._weighted = weighted
+        self.length = min(int(tokenizers[0].model_max_length), positions)
         self._chunks = 1 if max_token_length is None else max(1, max_token_length // (self.length - 2))
-        self._known: dict[str, Tensor] = {}
+        self._known: dict[str, tuple[list[Tensor], Tensor]] = {}
 
-    def __call__(self, captions: Sequence[str]) -> Tensor:
-        """The ids (captions, chunks, length)."""
-        return torch.stack([self._ids(caption) for caption in captions])
+    def __call__(self, captions: Sequence[str]) -> Tokens:
+        """The tokens of captions."""
+        found = [self._of(caption) for caption in captions]
+        ids = tuple(torch.stack(column) for column in zip(*(rows for rows, _ in found), strict=True))
+        return Tokens(ids, torch.stack([weights for _, weights in found]) if self._weighted else None)
 
-    def _ids(self, caption: str) -> Tensor:
+    def _of(self, caption: str) -> tuple[list[Tensor], Tensor]:
         found = self._known.get(caption)
         if found is None:
-            found = self._tokenize(caption)
+            pieces = weighted_caption.parse(caption) if self._weighted else ((caption, 1.0),)
+            found = (
+                [self._ids(tokenizer, pieces)[0] for tokenizer in self._tokenizers],
+                self._weights(pieces),
+            )
             if len(self._known) < _KEPT:
                 self._known[caption] = found
         return found
 
-    def _tokenize(self, caption: str) -> Tensor:
-        tokenizer, inner = self._tokenizer, self.length - 2
-        words = tokenizer(
-            caption, add_special_tokens=False, truncation=True, max_length=inner * self._chunks
-        )["input_ids"]
+    def _weights(self, pieces: weighted_caption.Pieces) -> Tensor:
+        return self._ids(self._tokenizers[0], pieces)[1] if self._weighted else torch.ones(1)
+
+    def _ids(self, tokenizer: Any, pieces: weighted_caption.Pieces) -> tuple[Tensor, Tensor]:
+        """Ids and weights (chunks, length) of a caption in pieces of one weight each."""
+        inner = self.length - 2
+        words: list[int] = []
+        weights: list[float] = []
+        for text, weight in pieces:
+            more = tokenizer(text, add_special_tokens=False, truncation=True, max_length=inner * self._chunks)
+            words += more["input_ids"]
+            weights += [weight] * len(more["input_ids"])
         begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-        rows = []
-        for chunk in range(self._chunks):
-            part = words[chunk * inner : (chunk + 1) * inner]
-            rows.append([begin, *part, end, *[pad] * (inner - len(part))])
-        return torch.tensor(rows)
+        rows, scales = [], []
+        for start in range(0, inner * self._chunks, inner):
+            part, scale = words[start : start + inner], weights[start : start + inner]
+            left = inner - len(part)
+            rows.append([begin, *part, end, *[pad] * left])
+            scales.append([1.0, *scale, 1.0, *[1.0] * left])
+        return torch.tensor(rows), torch.tensor(scales)
 
 
-def encode_tokens(text_encoder: nn.Module, ids: Tensor, clip_skip: int | None) -> Tensor:
-    """The text encoder's states (b, length, width) of ids (b, chunks, length).
+class TextEncoders(nn.Module):
+    """The text encoders of a model as one: one, whose last states count, or SDXL's two, whose last but one do."""
 
-    `clip_skip` n takes the n-th layer from the end, through the final norm. Chunks are joined between the first begin
-    and the last end token.
-    """
-    batch, chunks, length = ids.shape
-    flat = ids.reshape(batch * chunks, length)
+    def __init__(self, encoders: Sequence[nn.Module], clip_skip: int | None) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+        self._clip_skip = clip_skip
+
+    def forward(self, tokens: Tokens) -> Text:
+        """The text of tokens; chunks are joined between the first begin and the last end token."""
+        if len(self.encoders) == 1:
+            states = _states(self.encoders[0], tokens.ids[0], self._clip_skip)
+            return Text(_weighted(states, tokens.weights))
+        outputs = [
+            encoder(_flat(ids), output_hidden_states=True)
+            for encoder, ids in zip(self.encoders, tokens.ids, strict=True)
+        ]
+        shape = tokens.ids[0].shape
+        states = torch.cat([_joined(output.hidden_states[-2], shape) for output in outputs], dim=-1)
+        pooled = cast(Tensor, outputs[-1].text_embeds)
+        return Text(_weighted(states, tokens.weights), pooled.reshape(*shape[:2], -1)[:, 0])
+
+
+def _states(encoder: nn.Module, ids: Tensor, clip_skip: int | None) -> Tensor:
+    """The states (b, length, width); `clip_skip` n takes the n-th layer from the end, through the final norm."""
     if clip_skip is None or clip_skip <= 1:
-        states: Tensor = text_encoder(flat).last_hidden_state
+        states: Tensor = encoder(_flat(ids)).last_hidden_state
     else:
-        layer = text_encoder(flat, output_hidden_states=True).hidden_states[-clip_skip]
-        inner = getattr(text_encoder, "text_model", text_encoder)
+        layer = encoder(_flat(ids), output_hidden_states=True).hidden_states[-clip_skip]
+        inner = getattr(encoder, "text_model", encoder)
         states = inner.final_layer_norm(layer)  # type: ignore[operator]
+    return _joined(states, ids.shape)
+
+
+def _flat(ids: Tensor) -> Tensor:
+    return ids.reshape(-1, ids.shape[-1])
+
+
+def _joined(states: Tensor, shape: torch.Size) -> Tensor:
+    batch, chunks, length = shape
     if chunks == 1:
         return states
     states = states.reshape(batch, chunks, length, -1)
@@ -70,26 +144,7 @@ def encode_tokens(text_encoder: nn.Module, ids: Tensor, clip_skip: int | None) -
     return torch.cat([states[:, 0, :1], middle, states[:, -1, -1:]], dim=1)
 
 
-class FrozenText:
-    """The states of captions under a text encoder that does not change, remembered on the device."""
-
-    _KEPT = 512
-
-    def __init__(self, text_encoder: nn.Module, tokens: CaptionTokens, clip_skip: int | None) -> None:
-        self._text_encoder = text_encoder
-        self._tokens = tokens
-        self._clip_skip = clip_skip
-        self._known: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def __call__(self, captions: Sequence[str], device: torch.device) -> Tensor:
-        """The states (captions, length, width)."""
-        return torch.cat([self._states(caption, device) for caption in captions])
-
-    def _states(self, caption: str, device: torch.device) -> Tensor:
-        found = self._known.get(caption)
-        if found is None:
-            found = encode_tokens(self._text_encoder, self._tokens([caption]).to(device), self._clip_skip)
-            if len(self._known) < self._KEPT:
-                self._known[caption] = found
-        return found
+def _weighted(states: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return states
+    return states * _joined(_flat(weights)[..., None], weights.shape).reshape(*states.shape[:2], 1)

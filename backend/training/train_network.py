@@ -24,9 +24,10 @@ if not __package__:
 from backend.errors import InvalidInput, LorapoolError
 from backend.training import checks, preload
 from backend.training.argument_table import rows
-from backend.training.arguments import DATA_DIR, TrainingArguments, parse
+from backend.training.arguments import DATA_DIR, parse
 from backend.training.progress import Reporter, from_environment
 from backend.training.stopping import SAVED_FOR_LATER, SavedForLater, Stopped, StopRequest, listening
+from backend.training.training_arguments import TrainingArguments
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from PIL import Image
 
-from backend.training.arguments import TrainingArguments, parse
+from backend.training.arguments import parse
+from backend.training.training_arguments import TrainingArguments
 from tests.unit.training.shipped import MODEL
 
 

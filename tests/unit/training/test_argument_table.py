@@ -6,7 +6,7 @@ import pytest
 
 from backend.errors import InvalidArgument
 from backend.training.argument_table import Row, convert, rows
-from backend.training.arguments import TrainingArguments
+from backend.training.training_arguments import TrainingArguments
 
 _FOLDED = {  # supported, but a run sees them under another field
     *("caption_extention", "config_file", "log_with", "lr_scheduler_args", "save_model_as"),

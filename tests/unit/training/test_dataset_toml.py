@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from backend.errors import InvalidArgument
-from backend.training.arguments import TrainingArguments
 from backend.training.checks import check, prepare
 from backend.training.dataset_config import load
+from backend.training.training_arguments import TrainingArguments
 
 Parsed = Callable[..., TrainingArguments]
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from backend.errors import RunFailed
 from backend.training import latent_cache
-from backend.training.arguments import TrainingArguments
 from backend.training.checks import prepare
 from backend.training.feed import Feed
 from backend.training.items import Item
 from backend.training.latent_cache import DiskCache, LatentCache
 from backend.training.latents import Encoder, pixels_of
 from backend.training.plan import Plan
+from backend.training.training_arguments import TrainingArguments
 from tests.unit.training.shipped import MODEL
 
 Parsed = Callable[..., TrainingArguments]
@@ -107,7 +107,18 @@ def test_a_vae_that_overflows_is_said(items: list[Item], vae: AutoencoderKL) -> 
 
 def feed(items: list[Item], cache: LatentCache | None, seed: int = 1) -> Feed:
     plan = Plan(batches_per_epoch=5, accumulation=2, processes=1, total_steps=7)
-    return Feed(items, [2], plan, seed=seed, reg_weight=0.5, cache=cache, rank=0, workers=2)
+    return Feed(
+        items,
+        [],
+        [2],
+        plan,
+        seed=seed,
+        reg_weight=0.5,
+        cache=cache,
+        mask_factor=None,
+        rank=0,
+        workers=2,
+    )
 
 
 def test_a_feed_that_starts_later_gives_the_same_batches(vae: AutoencoderKL, items: list[Item]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from backend.training.arguments import TrainingArguments
 from backend.training.schedules import LearningRateSchedule, learning_rate_schedule
+from backend.training.training_arguments import TrainingArguments
 
 TOTAL, WARMUP = 40, 5
 

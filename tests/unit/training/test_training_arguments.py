@@ -17,7 +17,7 @@ def test_a_command_line_becomes_typed_values(parsed: Parsed, tmp_path: Path) -> 
     args = parsed("--unet_lr=1e-4", "--text_encoder_lr", "1e-5", "2e-5", "--optimizer_args", "betas=0.9,0.99")
     assert args.output_dir == tmp_path / "out"
     assert args.resolution == (64, 64)
-    assert (args.unet_lr, args.text_encoder_lr) == (1e-4, 1e-5)
+    assert (args.unet_lr, args.text_encoder_lr) == (1e-4, (1e-5, 2e-5))
     assert args.optimizer_args == {"betas": (0.9, 0.99)}
     assert (args.network_alpha, args.max_grad_norm, args.learning_rate) == (1.0, 1.0, 2e-6)
 
@@ -49,7 +49,7 @@ def test_zero_and_empty_stand_for_not_given(parsed: Parsed) -> None:
     [
         (["--network_dim", "abc"], "network_dim", "a whole number, not 'abc'"),
         (["--netwerk_dim", "8"], "netwerk_dim", "did you mean 'network_dim'"),
-        (["--v2"], "v2", "known to sd-scripts but not supported"),
+        (["--fp8_base"], "fp8_base", "not supported by the built-in trainer: it needs a GPU kernel"),
         (["--network_dim"], "network_dim", "wants a value"),
         (["--network_module", "os.system"], "network_module", "not one that the built-in trainer has"),
         (
@@ -186,5 +186,5 @@ def test_the_file_that_an_untouched_form_of_kohya_writes(argv: list[str], tmp_pa
         """
     )
     args = parse(["--config_file", str(file), *argv], data_dir=None)
-    assert (args.network_dim, args.text_encoder_lr, args.optimizer_type) == (8, 1e-4, "AdamW8bit")
+    assert (args.network_dim, args.text_encoder_lr, args.optimizer_type) == (8, (1e-4, 1e-4), "AdamW8bit")
     assert args.notes == ("wandb_run_name has no effect here: it needs log_with wandb",)

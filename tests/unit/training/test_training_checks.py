@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
-from backend.training.arguments import TrainingArguments, parse
+from backend.training.arguments import parse
 from backend.training.checks import check, check_machine, prepare
 from backend.training.items import BucketCount
+from backend.training.training_arguments import TrainingArguments
 from tests.unit.training.shipped import MODEL
 
 Parsed = Callable[..., TrainingArguments]
@@ -124,7 +125,9 @@ def test_a_model_that_is_cut_short_or_of_another_family(parsed: Parsed, tmp_path
     index = model / "model_index.json"
     index.chmod(0o644)
     index.write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
-    refused(args, "pretrained_model_name_or_path", "holds a StableDiffusionXLPipeline")
+    refused(args, "pretrained_model_name_or_path", "lacks text_encoder_2/config.json")
+    index.write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    refused(args, "pretrained_model_name_or_path", "holds a FluxPipeline")
 
 
 def test_a_missing_model_or_a_single_file(parsed: Parsed, tmp_path: Path) -> None:
@@ -136,7 +139,9 @@ def test_a_missing_model_or_a_single_file(parsed: Parsed, tmp_path: Path) -> Non
     file = tmp_path / "model.safetensors"
     file.touch()
     refused(
-        parsed("--pretrained_model_name_or_path", str(file)), "pretrained_model_name_or_path", "single file"
+        parsed("--pretrained_model_name_or_path", str(file)),
+        "pretrained_model_name_or_path",
+        "not a whole safetensors file",
     )
 
 
@@ -144,7 +149,7 @@ def test_other_files_that_are_named(parsed: Parsed, tmp_path: Path) -> None:
     refused(parsed("--resume", str(tmp_path)), "resume", "not a state folder")
     refused(parsed("--network_weights", str(tmp_path / "x")), "network_weights", "does not exist")
     refused(parsed("--sample_prompts", str(tmp_path / "x")), "sample_prompts", "does not exist")
-    refused(parsed("--vae", str(tmp_path)), "vae", "not a VAE folder")
+    refused(parsed("--vae", str(tmp_path)), "vae", "neither a safetensors file nor a VAE folder")
 
 
 def test_a_resolution_that_the_vae_cannot_halve(parsed: Parsed) -> None:
