@@ -132,8 +132,11 @@ def _instances(form: Form, instances: Capabilities) -> Iterator[Problem]:
         yield Problem("multi_gpu", "the instances have no GPU")
     if network_module(form) == LYCORIS and instances.sd_scripts and "lycoris" not in instances.packages:
         yield Problem("LoRA_type", "LyCORIS is not installed on the instances")
-    if form.family != "sd" and not instances.sd_scripts:
-        said = "the built-in trainer takes Stable Diffusion 1.x; set SD_SCRIPTS_DIR on the instances to train this"
+    if form.family not in ("sd", "sdxl") and not instances.sd_scripts:
+        said = (
+            "the built-in trainer takes Stable Diffusion 1.x, 2.x and SDXL; set SD_SCRIPTS_DIR on the instances "
+            "to train this"
+        )
         yield Problem(FAMILY_CHECKBOXES[form.family], said)
 
 

@@ -95,7 +95,8 @@ def test_an_sdxl_lora_has_both_text_encoders_and_loads_in_diffusers(sdxl: Run, f
 
 def test_it_draws_and_validates_while_it_trains(sdxl: Run) -> None:
     (sample,) = [r for r in sdxl.records if isinstance(r, FileWritten) and r.kind == "sample"]
-    assert Image.open(sample.path).size == (32, 32)
+    with Image.open(sample.path) as image:
+        assert image.size == (32, 32)
     validated = _losses(sdxl.folder / "log", "loss/validation/step_average")
     assert len(validated) == 3 and "validation loss" in sdxl.log
     assert "num train images * repeats: 6" in sdxl.log  # two of the eight are held back

@@ -80,7 +80,7 @@ def test_the_sample_is_ready_and_its_run_is_known(installed: Path) -> None:
         ({"LoRA_type": "evil.module"}, "LoRA_type", "choose one of"),
         ({"LoRA_type": "Flux1"}, "LoRA_type", "cannot be trained for this kind of model"),
         ({"sdxl": True, "flux1_checkbox": True}, "flux1_checkbox", "only one kind"),
-        ({"sdxl": True}, "sdxl", "set SD_SCRIPTS_DIR"),
+        ({"flux1_checkbox": True}, "flux1_checkbox", "set SD_SCRIPTS_DIR"),
         ({"mixed_precision": "fp16"}, "mixed_precision", "choose no"),
         ({"save_model_as": "ckpt"}, "save_model_as", "choose safetensors"),
         ({"color_aug": True}, "color_aug", "cached latents"),
@@ -94,7 +94,7 @@ def test_the_sample_is_ready_and_its_run_is_known(installed: Path) -> None:
         ({"output_name": "a/b"}, "output_name", "not a path"),
         ({"additional_parameters": "--frobnicate"}, "additional_parameters", "is not an argument"),
         (
-            {"additional_parameters": "--alpha_mask"},
+            {"additional_parameters": "--fp8_base"},
             "additional_parameters",
             "not supported by the built-in trainer",
         ),
@@ -105,7 +105,7 @@ def test_the_sample_is_ready_and_its_run_is_known(installed: Path) -> None:
         ({"persistent_data_loader_workers": True}, "persistent_data_loader_workers", "no loader processes"),
         ({"sample_prompts": "a cat --q 3"}, "sample_prompts", "--q is not known"),
         ({"train_batch_size": 0}, "train_batch_size", "1 or more"),
-        ({"masked_loss": True}, "masked_loss", "not supported by the built-in trainer"),
+        ({"masked_loss": True}, "masked_loss", "needs masks"),
     ],
 )
 def test_what_cannot_be_trained_is_an_error_at_its_field(
