@@ -4,7 +4,7 @@
     GET  train/start          what a form that nobody has touched holds
     GET  train/presets/{name} a preset's values
     GET  train/from/{task}    the values that a task was submitted with
-    POST train/import         the values of a Kohya JSON file
+    POST train/import         the values of a Kohya JSON file, or of sd-scripts' TOML
     POST train/export         the Kohya JSON file of the values
     POST train/check          problems at their fields, and what the run will be
     POST train/command        the command line, the configuration, the prompts
@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,10 @@ from app.gateway import Gateway, GatewayLost, GatewayRefused
 from app.pool import Pool
 from backend.client import Client
 from backend.errors import InvalidArgument, InvalidInput, NotFound
-from kohya_adapter import fields, form
+from kohya_adapter import bring, fields, form, submission
 from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.form import Form
+from kohya_adapter.instances import suited
 from kohya_adapter.presets import preset as named_preset
 from kohya_adapter.presets import presets
 from kohya_adapter.problems import Problem, Validation
@@ -112,13 +112,19 @@ async def start(request: Request) -> Any:
     if sample["pretrained_model_name_or_path"] in models and sample["train_data_dir"] in datasets:
         return {"values": sample.changed(), "preset": SAMPLE_PRESET}
     found = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
-    values = {key: names[0] for key, names in found.items() if names}
-    return {"values": values, "note": "" if models and datasets else _EMPTY}
+    ours = await _suited(request, Form({key: names[0] for key, names in found.items() if names}))
+    return {"values": ours.changed(), "note": "" if models and datasets else _EMPTY}
 
 
 @router.get("/presets/{name}")
-def preset(name: str) -> Any:
-    return {"values": named_preset(name).form.changed()}
+async def preset(request: Request, name: str) -> Any:
+    return {"values": (await _suited(request, named_preset(name).form)).changed()}
+
+
+async def _suited(request: Request, ours: Form) -> Form:
+    """A form of ours as the instances can run it; what a person brings is left as it is."""
+    pool: Pool = request.app.state.pool
+    return suited(ours, await pool.capabilities())
 
 
 @router.get("/from/{task_id}")
@@ -133,7 +139,7 @@ async def from_task(request: Request, task_id: str) -> Any:
 
 @router.post("/import")
 def import_file(file: File) -> Any:
-    loaded = form.loads(file.text)
+    loaded = bring.read(file.text)
     return {"values": loaded.form.changed(), "warnings": loaded.warnings}
 
 
@@ -180,21 +186,13 @@ async def _validation(request: Request, read: Form) -> Validation:
 
 def _submit(request: Request, read: Form, wanted: Wanted, checked: Validation) -> Any:
     client: Client = request.app.state.client
-    task_id = wanted.id if _TASK_ID.fullmatch(wanted.id) else str(uuid.uuid4())
-    made = snapshot(read, task_id=task_id, data_dir=request.app.state.data_dir)
-    details: dict[str, Any] = {
-        "settings": {key: value for key, value in read.changed().items() if key not in fields.SECRETS},
-        "model": read.text("pretrained_model_name_or_path"),
-    }
-    if checked.estimate is not None:
-        details["steps"] = checked.estimate.total_steps
-    handle = client.service(wanted.service or _service(client)).submit(
-        argv=list(made.argv),
-        name=read.text("output_name"),
-        files=dict(made.files),
-        environment={**made.environment, **made.secrets},
-        details=details,
-        id=task_id,
+    handle = submission.submit(
+        client,
+        read,
+        service=wanted.service or _service(client),
+        data_dir=request.app.state.data_dir,
+        checked=checked,
+        task_id=wanted.id if _TASK_ID.fullmatch(wanted.id) else "",
     )
     return dataclasses.asdict(handle.view())
 

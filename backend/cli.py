@@ -177,7 +177,7 @@ def submit(
         list[str] | None, typer.Argument(help="The command: one shell line, or its words.")
     ] = None,
     form: Annotated[
-        Path | None, typer.Option(help="A Kohya form (JSON) to train instead of a command.")
+        Path | None, typer.Option(help="Train this: a Kohya JSON, an sd-scripts TOML, or like a LoRA file.")
     ] = None,
     service: ServiceName = "kohya_job",
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
@@ -195,7 +195,9 @@ def submit(
         if form is not None:
             from kohya_adapter.submission import submit_file
 
-            task = submit_file(client, form, service=service, name=name, user=user, priority=priority)
+            task = submit_file(
+                client, form, service=service, name=name, user=user, priority=priority, warn=_warn
+            )
         elif command and len(command) == 1:
             task = client.service(service).submit(command=command[0], name=name, user=user, priority=priority)
         else:
@@ -570,6 +572,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) ->
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     for row in (head, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:

@@ -7,9 +7,13 @@ command        command(form, …) -> Command: argv, configuration, prompts, envi
 snapshot       snapshot(form, task_id=…, data_dir=…) -> Snapshot: what one submission writes and starts
 presets        presets(), preset(name): good starting points for SD1.5, SDXL, FLUX and the sample
 toml_import    form_of_toml, load_toml: sd-scripts' configuration back into the form
+bring          load: any of these files as a form
 lora_file      read_lora, form_of_lora: what is in a LoRA file, is it whole, train again like it
 dataset        prepare, balance, take_in, extract: dataset folders, from uploads and archives too
-captions       read_captions, write_caption, edit_captions, CaptionEdit, tag_counts
+captions       read_captions, write_caption, edit_captions, CaptionEdit, caption_changes, tag_counts
+dataset_check  look_at(data_dir, folder) -> counts, buckets, tags, what is odd about a dataset
+instances      suited(form, capabilities): a form of ours as the instances can run it
+submission     submit, submit_file: check, snapshot and queue
 crops          crops(form, data_dir) -> what part of each picture a training would see
 """
 

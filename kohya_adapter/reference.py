@@ -1,4 +1,7 @@
-"""The reference of the form's fields as Markdown, from the same table as the form itself."""
+"""The reference of the form's fields as Markdown, from the same table as the form itself.
+
+`python -m kohya_adapter.reference > docs/form-fields.md` writes the page that the documentation has.
+"""
 
 from __future__ import annotations
 
@@ -50,3 +53,7 @@ def _condition(condition: Condition) -> str:
     if not condition.values:
         return f"`{condition.key}` set"
     return f"`{condition.key}` {' or '.join(condition.values)}"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -6,13 +6,14 @@ One way for the pages, the notebooks and the command line.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from backend.client import Client, TaskHandle
 from backend.errors import InvalidArgument
-from kohya_adapter import fields
-from kohya_adapter.form import Form, load_json
+from kohya_adapter import bring, fields
+from kohya_adapter.form import Form
 from kohya_adapter.problems import Capabilities, Validation
 from kohya_adapter.snapshot import snapshot
 from kohya_adapter.validate import validate
@@ -63,11 +64,23 @@ def submit(
 
 
 def submit_file(
-    client: Client, path: Path, *, service: str, name: str = "", user: str = "", priority: int = 0
+    client: Client,
+    path: Path,
+    *,
+    service: str,
+    name: str = "",
+    user: str = "",
+    priority: int = 0,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> TaskHandle:
-    """Queue a Kohya JSON file as a training in the deployment that `client` talks to."""
+    """Queue the training of a file (see `bring`) in the deployment that `client` talks to.
+
+    `warn` is given what its reader should know: settings that were left out, files that were not found.
+    """
     data_dir = Path(client.info().data_dir)
-    loaded = load_json(path)
+    loaded = bring.load(path, data_dir)
+    for warning in loaded.warnings:
+        warn(warning)
     return submit(
         client, loaded.form, service=service, data_dir=data_dir, name=name, user=user, priority=priority
     )

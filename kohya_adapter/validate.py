@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
-from backend.training import allowed as built_in
 from backend.training import arguments, checks, prompts
-from kohya_adapter.allowed import optimizer_package, refusals
+from kohya_adapter.allowed import refusals
 from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.config import Config, trainer_config
 from kohya_adapter.estimate import estimate
-from kohya_adapter.fields import BY_KEY, FAMILY_CHECKBOXES, Field
+from kohya_adapter.fields import BY_KEY, Field
 from kohya_adapter.form import Form
+from kohya_adapter.instances import instance_problems
 from kohya_adapter.launch import words
-from kohya_adapter.network import LYCORIS, network_module
 from kohya_adapter.problems import Capabilities, Problem, Validation
 from kohya_adapter.resolve import absolute_paths, additional_parameters, is_hub_id, path_fields, resolve
 from kohya_adapter.rules import broken_rules
@@ -37,7 +36,7 @@ def validate(form: Form, data_dir: Path, capabilities: Capabilities | None = Non
         *broken_rules(form, sd_scripts=instances.sd_scripts),
         *_free_text(form, data_dir),
         *_paths(form, data_dir, instances),
-        *_instances(form, instances),
+        *instance_problems(form, instances),
     ]
     report = None
     if not any(problem.severity == "error" and _is_about_paths(problem.field) for problem in found):
@@ -111,51 +110,6 @@ def _existence(field: Field, text: str, path: Path) -> Iterator[Problem]:
         yield Problem(field.key, f"{text} is a folder, not a file")
     elif field.key == "resume" and not (path / "train_state.json").is_file():
         yield Problem(field.key, f"{text} is no saved training state: it has no train_state.json")
-
-
-def _instances(form: Form, instances: Capabilities) -> Iterator[Problem]:
-    """What the instances lack for this form."""
-    yield from _optimizer(form, instances)
-    if form["xformers"] == "xformers" and "xformers" not in instances.packages:
-        if instances.sd_scripts:
-            yield Problem(
-                "xformers", "xformers is not installed on the instances; choose sdpa, which is as fast"
-            )
-        else:
-            said = "xformers is not installed on the instances; PyTorch's own attention (sdpa) is used"
-            yield Problem("xformers", said, "warning")
-    if not instances.gpu and (form["mixed_precision"] == "fp16" or form.on("full_fp16")):
-        yield Problem(
-            "mixed_precision", "the instances have no GPU, and a CPU cannot train in fp16; choose no"
-        )
-    if not instances.gpu and form.on("multi_gpu"):
-        yield Problem("multi_gpu", "the instances have no GPU")
-    if network_module(form) == LYCORIS and instances.sd_scripts and "lycoris" not in instances.packages:
-        yield Problem("LoRA_type", "LyCORIS is not installed on the instances")
-    if form.family not in ("sd", "sdxl") and not instances.sd_scripts:
-        said = (
-            "the built-in trainer takes Stable Diffusion 1.x, 2.x and SDXL; set SD_SCRIPTS_DIR on the instances "
-            "to train this"
-        )
-        yield Problem(FAMILY_CHECKBOXES[form.family], said)
-
-
-def _optimizer(form: Form, instances: Capabilities) -> Iterator[Problem]:
-    name = form.text("optimizer")
-    package = optimizer_package(name)
-    if not instances.sd_scripts:
-        kind = built_in.OPTIMIZERS.get(name.lower())
-        package = kind.package if kind else None
-    if package is None:
-        return
-    plain = name.removeprefix("Paged").removesuffix("8bit").removesuffix("32bit")
-    other = f"choose {plain}" if plain in BY_KEY["optimizer"].choices and plain != name else "choose AdamW"
-    if package not in instances.packages:
-        yield Problem(
-            "optimizer", f"{name} needs {package}, which is not installed on the instances; {other}"
-        )
-    elif package == "bitsandbytes" and not instances.gpu:
-        yield Problem("optimizer", f"{name} needs an NVIDIA GPU, and the instances have none; {other}")
 
 
 def _built_in(form: Form, data_dir: Path) -> Iterator[Problem]:

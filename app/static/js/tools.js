@@ -16,7 +16,7 @@ export function tools({ train, put, values, presets, families }) {
     presets.map(({ name, title }) => h("option", { value: name }, title)),
   );
   const about = h("p", { class: "lp-muted about" });
-  const chooser = h("input", { type: "file", accept: ".json,application/json", hidden: true });
+  const chooser = h("input", { type: "file", accept: ".json,.toml,application/json", hidden: true });
   const button = (name, act) => h("button", { class: "lp-button quiet", type: "button", onclick: act }, name);
 
   const say = (lines) => {

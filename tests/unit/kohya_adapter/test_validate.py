@@ -10,7 +10,8 @@ from PIL import Image
 
 from backend import samples
 from kohya_adapter import Form
-from kohya_adapter.presets import preset
+from kohya_adapter.instances import instance_problems, suited
+from kohya_adapter.presets import Preset, preset, presets
 from kohya_adapter.problems import Capabilities, Problem
 from kohya_adapter.validate import validate
 
@@ -232,3 +233,24 @@ def test_checking_a_form_writes_nothing(data_dir: Path) -> None:
     before = sorted(str(path) for path in data_dir.rglob("*"))
     validate(SAMPLE, data_dir, NO_GPU)
     assert sorted(str(path) for path in data_dir.rglob("*")) == before
+
+
+def test_a_form_of_ours_is_made_to_run_on_what_there_is(installed: Path) -> None:
+    bare = Capabilities()
+    ours = preset("tiny-shapes").form.replace(
+        {"optimizer": "PagedAdamW8bit", "xformers": "xformers", "mixed_precision": "fp16", "full_fp16": True}
+    )
+    assert not validate(ours, installed, bare).ok
+    made = suited(ours, bare)
+    assert (made["optimizer"], made["xformers"], made["mixed_precision"]) == ("AdamW", "sdpa", "no")
+    assert validate(made, installed, bare).ok
+    # and where everything is there, or nothing is known, it stays Kohya's
+    everything = Capabilities(frozenset({"bitsandbytes", "xformers"}), gpu=True)
+    assert suited(ours, everything) == ours == suited(ours, None)
+
+
+@pytest.mark.parametrize("each", presets(), ids=lambda each: each.name)
+def test_every_preset_can_be_suited_to_a_bare_machine(each: Preset) -> None:
+    made = suited(each.form, Capabilities(sd_scripts=True))
+    lacking = {problem.field for problem in instance_problems(made, Capabilities(sd_scripts=True))}
+    assert "optimizer" not in lacking and "xformers" not in lacking and "mixed_precision" not in lacking
