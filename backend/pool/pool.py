@@ -7,6 +7,7 @@ import math
 import socket
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +76,7 @@ class Pool:
     learnt: Learnt
     stopped: bool = False
     clock: Clock = field(default_factory=SystemClock)
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12]
     journal: Journal = field(default_factory=Journal)
     wake_at: float | None = None
     idle_hands: Counter[str] = field(default_factory=Counter)
@@ -322,7 +324,7 @@ class Pool:
         return instance is not None and bool(instance.tasks)
 
     def _order(self, device: str) -> bool:
-        name = uuid.uuid4().hex[:12]
+        name = self.new_id()
         now = self.clock.time()
         slots = self.description.rpc.worker_threads
         created = instances.create(

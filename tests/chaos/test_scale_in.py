@@ -20,7 +20,7 @@ from backend.task import TaskState
 from tests.support.pool_box import PATIENCE, PoolBox, PoolWorld
 
 LONG = bool(os.environ.get("LORAPOOL_LONG"))
-SCALE_INS, TASKS = (30, 60) if LONG else (8, 24)
+SCALE_INS, TASKS, RUN = (30, 60, 2.0) if LONG else (8, 24, 0.7)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_no_scale_in_stops_or_repeats_a_task(pool: PoolBox) -> None:
     # given tasks on four instances
     world = pool.world(autoscaler={"min": 0, "max": 4})
     book = pool.data_dir / "started.txt"
-    line = f"echo $LORAPOOL_TASK_ID >> {book}; sleep 0.7; echo over"
+    line = f"echo $LORAPOOL_TASK_ID >> {book}; sleep {RUN}; echo over"
     put = [world.submit(line) for _ in range(TASKS)]
     # when the pool is made small again and again, each time while at least one instance works
     seen: set[str] = set()

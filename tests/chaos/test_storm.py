@@ -24,7 +24,8 @@ from tests.support.box import Box
 
 LONG = bool(os.environ.get("LORAPOOL_LONG"))
 SEED = 4
-TASKS, SECONDS, EVERY = (100, 120.0, 2.0) if LONG else (16, 14.0, 2.0)
+TASKS, RUN, SECONDS, EVERY = (100, 5, 120.0, 2.0) if LONG else (16, 3, 14.0, 2.0)
+"""How many tasks; seconds that each runs, that killing goes on, and between two kills."""
 PATIENCE = 180.0
 ROLES = ("store", "gateway", "supervisor", "template", "instance", "run")
 
@@ -41,7 +42,7 @@ def test_every_task_has_one_result_whatever_is_killed(box: Box) -> None:
         )
         service = client.service("storm")
         with killing(box) as killed:
-            handles = [service.submit(command=f"sleep 3; echo {n}") for n in range(TASKS)]
+            handles = [service.submit(command=f"sleep {RUN}; echo {n}") for n in range(TASKS)]
             ends = [handle.wait(PATIENCE) for handle in handles]
         assert {view.state for view in ends} == {"succeeded"}, Counter(view.state for view in ends)
         # each succeeded in exactly one of its attempts, the last
@@ -86,12 +87,11 @@ def killing(box: Box) -> Iterator[Counter[str]]:
         for _ in range(int(SECONDS / EVERY)):
             if over.wait(EVERY):
                 return
-            role = chance.choice(ROLES)
-            victims = sorted(pid for pid in box.processes() if role_of(box, pid) == role)
-            if victims:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(chance.choice(victims), signal.SIGKILL)
-                    killed[role] += 1
+            found = {role: [pid for pid in box.processes() if role_of(box, pid) == role] for role in ROLES}
+            role = chance.choice([role for role in ROLES if found[role]])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(sorted(found[role])), signal.SIGKILL)
+                killed[role] += 1
 
     thread = threading.Thread(target=kill)
     thread.start()

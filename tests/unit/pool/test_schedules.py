@@ -5,6 +5,7 @@ Only the launcher, the instances and the time are played. `LORAPOOL_SCHEDULES` s
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -90,6 +91,7 @@ class Schedules(RuleBasedStateMachine):
         self.ends: Counter[str] = Counter()
         self.ended: dict[str, Task] = {}
         self.stale: list[Holder] = []
+        self.numbers = itertools.count(1)
         self.passed: dict[str, set[str]] = {}
         self.bounds = (0, 3)
         self._describe()
@@ -115,7 +117,15 @@ class Schedules(RuleBasedStateMachine):
     def _new_supervisor(self) -> None:
         description = self.store.run(services.get(SERVICE)).description
         learnt = Learnt(self.store.run(pools.load(SERVICE)))
-        self.pool = Pool(SERVICE, self.store, self.launcher, description, learnt, clock=self.clock)
+        self.pool = Pool(
+            SERVICE,
+            self.store,
+            self.launcher,
+            description,
+            learnt,
+            clock=self.clock,
+            new_id=lambda: f"i{next(self.numbers):03}",
+        )
         self.reaper = Reaper(
             self.store, self.launcher, start_deadline=START_DEADLINE, grace=GRACE, clock=self.clock
         )
@@ -180,7 +190,6 @@ class Schedules(RuleBasedStateMachine):
 
     def _pass(self) -> None:
         before = {name: t for name, t in self._tasks().items() if t.state is TaskState.WAITING}
-        share = self._shares()
         idle_hands = {name for name, n in self.pool.idle_hands.items() if n >= IDLE_HANDS}
         found = read_instances(self.store)
         if self.reaper.reap(found, {SERVICE: MAX_DELIVERY}, idle_hands):
@@ -193,12 +202,12 @@ class Schedules(RuleBasedStateMachine):
         after = self._tasks()
         given = [t for t in before.values() if after[t.id].state is TaskState.ASSIGNED]
         assert not [t for t in given if after[t.id].instance in draining], "draining, and given a task"
-        self._turns_were_fair(given, after, share)
+        self._turns_were_fair(given, after, self._shares())
         self._deadlines_are_kept()
         self._counts_are_right()
 
     def _shares(self) -> dict[str, float]:
-        """Recent seconds of each user, without what they have under way."""
+        """Recent seconds of each user as the last pass knew them, without what they have under way."""
         return dict(self.pool.learnt.usage.at_time(self.clock.time()).seconds)
 
     def _turns_were_fair(self, given: list[Task], after: dict[str, Task], share: dict[str, float]) -> None:
@@ -399,7 +408,8 @@ class Schedules(RuleBasedStateMachine):
         self.bounds = (0, 3)
         self._describe()
         self.pool.description = self.store.run(services.get(SERVICE)).description
-        for _ in range(40 + 8 * len(self.put_tasks)):
+        # The longest that an idle instance is kept: three times 2.6 cold starts, of which none takes over 30 s.
+        for _ in range(100 + 8 * len(self.put_tasks)):
             if self.launcher.played and any(p.stalled for p in self.launcher.played.values()):
                 self.they_move_again()
             for instance in self._played(InstanceState.STARTING):
