@@ -64,7 +64,7 @@ def test_a_run_stopped_twice_equals_one_that_was_not(
     common = [*arguments, *more, "--output_dir", str(stopped / "out"), "--logging_dir", str(stopped / "log")]
     extra: list[str] = []
     reached = 0
-    for attempt, step in enumerate((4, 9)):
+    for attempt, step in enumerate((7, 13)):
         run = trainer.start(stopped / str(attempt), *common, *extra)
         run.wait_for(_reached(step))
         run.signal(signal.SIGUSR1)
