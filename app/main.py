@@ -17,8 +17,9 @@ from app import data, drawing, live, pages, training
 from app.board import Board
 from app.gateway import Gateway
 from app.late import Late
+from app.login import Credentials, Login
 from app.pool import Pool
-from app.security import Guard, PageOnly
+from app.security import Guard, PageOnly, is_loopback
 from backend.client import Client
 
 _LONGEST_GOODBYE = 1
@@ -32,6 +33,7 @@ def create_app(
     *,
     host: str = "127.0.0.1",
     root_path: str = "",
+    credentials: Credentials | None = None,
 ) -> FastAPI:
     """The front end of the deployment at `endpoint`.
 
@@ -40,6 +42,7 @@ def create_app(
         data_dir: as this process sees it, for the pickers and the checks.
         host: what it listens on; on loopback only addresses and `LORAPOOL_UI_HOSTS` are answered to.
         root_path: the path prefix under which a proxy shows it, such as `/lora`, without a slash at the end.
+        credentials: what lets people in; without any, whoever reaches it is let in.
     """
     app = FastAPI(title="lorapool", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.gateway = Gateway(endpoint, token)
@@ -53,15 +56,41 @@ def create_app(
         part.install(app)
     app.state.form = Late(lambda: _form(root_path), pages.waiting("train", root_path))
     app.mount("/", PageOnly(GZipMiddleware(app.state.form)))
+    if credentials is not None:
+        app.add_middleware(Login, credentials=credentials, root_path=root_path)
     names = os.environ.get("LORAPOOL_UI_HOSTS", "").split(",")
     app.add_middleware(Guard, host=host, names=[platform.node(), *(name.strip() for name in names)])
     return app
 
 
-def serve(endpoint: str, token: str, host: str, port: int, data_dir: Path, root_path: str = "") -> None:
-    """Serve the front end until SIGTERM or Ctrl-C."""
+def serve(
+    endpoint: str,
+    token: str,
+    host: str,
+    port: int,
+    data_dir: Path,
+    root_path: str = "",
+    *,
+    username: str = "",
+    password: str = "",
+) -> None:
+    """Serve the front end until SIGTERM or Ctrl-C.
+
+    Whoever can reach it from another machine has to log in: with the name and the password, or, where there are
+    none, with the token. `LORAPOOL_UI_LOGIN=off` leaves that to a proxy in front of it.
+    """
+    credentials = Credentials(token, username, password)
+    open_to_all = is_loopback(host) or os.environ.get("LORAPOOL_UI_LOGIN", "") == "off"
+    asks = credentials.by_name or not open_to_all
     uvicorn.run(
-        create_app(endpoint, token, data_dir, host=host, root_path=root_path),
+        create_app(
+            endpoint,
+            token,
+            data_dir,
+            host=host,
+            root_path=root_path,
+            credentials=credentials if asks else None,
+        ),
         host=host,
         port=port,
         log_level="warning",
