@@ -42,11 +42,15 @@ _POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; object-src 'non
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What lets people in: `username` with `password` where both are set, else the token of the deployment."""
+    """What lets people in: `username` with `password` where both are set, else the token.
+
+    `service` names the service whose token it is; empty when it is the deployment's own.
+    """
 
     token: str
     username: str = ""
     password: str = ""
+    service: str = ""
 
     @property
     def by_name(self) -> bool:
@@ -158,7 +162,7 @@ class Login:
         by_name = self._credentials.by_name
         name = _field("username", "Name", "text", "username") if by_name else ""
         secret = _field("secret", "Password" if by_name else "Token", "password", "current-password")
-        hint = "" if by_name else "<p>It is in the file <code>token</code> of the data folder.</p>"
+        hint = "" if by_name else f"<p>{_where(self._credentials.service)}</p>"
         said = "Name or password is wrong." if by_name else "This is not the token."
         problem = f'<p class="lp-problem" role="alert">{said}</p>' if wrong else ""
         action = f"{html.escape(self._root)}/login?next={html.escape(quote(back))}"
@@ -178,6 +182,13 @@ def _field(name: str, label: str, kind: str, filled_by: str) -> str:
         f'<label for="{name}">{label}</label>'
         f'<input id="{name}" name="{name}" type="{kind}" autocomplete="{filled_by}" required>'
     )
+
+
+def _where(service: str) -> str:
+    """Where whoever runs this finds the token."""
+    if service:
+        return f"<code>lorapool service show {html.escape(service)}</code> prints it."
+    return "It is in the file <code>token</code> of the data folder."
 
 
 def _own_path(wanted: str) -> str:

@@ -21,6 +21,7 @@ from app.login import Credentials, Login
 from app.pool import Pool
 from app.security import Guard, PageOnly, is_loopback
 from backend.client import Client
+from backend.errors import InvalidInput
 
 _LONGEST_GOODBYE = 1
 """Seconds that open streams get at the end: pages resume by themselves."""
@@ -35,7 +36,7 @@ def create_app(
     root_path: str = "",
     credentials: Credentials | None = None,
 ) -> FastAPI:
-    """The front end of the deployment at `endpoint`.
+    """The front end of the deployment at `endpoint`; without one, a form that prints commands.
 
     Args:
         token: of the gateway; no page ever sees it.
@@ -52,9 +53,11 @@ def create_app(
     app.state.root_path = root_path
     app.state.pool = Pool(app.state.gateway)
     app.add_api_route("/healthz", _healthz)
+    if not endpoint:
+        app.add_api_route("/train/submit", _only_prints, methods=["POST"])
     for part in (data, drawing, live, pages, training):
         part.install(app)
-    app.state.form = Late(lambda: _form(root_path), pages.waiting("train", root_path))
+    app.state.form = Late(lambda: _form(root_path, prints=not endpoint), pages.waiting("train", root_path))
     app.mount("/", PageOnly(GZipMiddleware(app.state.form)))
     if credentials is not None:
         app.add_middleware(Login, credentials=credentials, root_path=root_path)
@@ -79,7 +82,7 @@ def serve(
     Whoever can reach it from another machine has to log in: with the name and the password, or, where there are
     none, with the token. `LORAPOOL_UI_LOGIN=off` leaves that to a proxy in front of it.
     """
-    credentials = Credentials(token, username, password)
+    credentials = Credentials(token, username, password, os.environ.get("LORAPOOL_SERVICE", ""))
     open_to_all = is_loopback(host) or os.environ.get("LORAPOOL_UI_LOGIN", "") == "off"
     asks = credentials.by_name or not open_to_all
     uvicorn.run(
@@ -110,20 +113,26 @@ async def _healthz() -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-def _form(root_path: str) -> FastAPI:
+async def _only_prints() -> None:
+    raise InvalidInput(
+        "This form prints commands (--just-ui without --job-service): nothing was queued. Press Show the command."
+    )
+
+
+def _form(root_path: str, *, prints: bool) -> FastAPI:
     import gradio
 
     from app import train_page
 
     form: FastAPI = gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-        train_page.build(root_path),
+        train_page.build(root_path, prints=prints),
         path="/",
         footer_links=[],
         run_history=False,
         ssr_mode=False,
         root_path=root_path or None,
         theme=train_page.theme(),
-        head=train_page.head(root_path),
+        head=train_page.head(root_path, prints=prints),
     )
     return form

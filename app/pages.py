@@ -35,11 +35,11 @@ def icon(name: str) -> str:
     return f'<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">{_ICONS[name]}</svg>'
 
 
-def frame(active: str, root_path: str) -> str:
-    """The bar at the top of every page."""
+def frame(active: str, root_path: str, *, alone: bool = False) -> str:
+    """The bar at the top of every page; `alone` on a page that has no others beside it."""
     links = "".join(
         f'<a href="{html.escape(root_path)}/{path}"{" aria-current=page" if key == active else ""}>{title}</a>'
-        for key, (title, path) in _PAGES.items()
+        for key, (title, path) in ({} if alone else _PAGES).items()
     )
     return (
         f'<header class="lp-bar"><a class="lp-brand" href="{html.escape(root_path)}/" aria-label="lorapool">'
@@ -49,13 +49,17 @@ def frame(active: str, root_path: str) -> str:
     )
 
 
-def head(root_path: str, styles: tuple[str, ...], script: str = "") -> str:
-    """What the head of every page holds: colours before the first paint, styles, the page's module."""
+def head(root_path: str, styles: tuple[str, ...], script: str = "", *, prints: bool = False) -> str:
+    """What the head of every page holds: colours before the first paint, styles, the page's module.
+
+    `prints` tells the module that there is no gateway: commands are shown, not queued.
+    """
     base = f"{html.escape(root_path)}/ui"
+    marked = '<meta name="lp-prints">' if prints else ""
     sheets = "".join(f'<link rel="stylesheet" href="{base}/css/{name}.css">' for name in styles)
     return (
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="lp-root" content="{html.escape(root_path)}">'
+        f'<meta name="lp-root" content="{html.escape(root_path)}">{marked}'
         f'<link rel="icon" href="{base}/icon.svg" type="image/svg+xml">'
         f'<script src="{base}/js/theme.js"></script>{sheets}'
     ) + (f'<script type="module" src="{base}/js/{script}.js"></script>' if script else "")

@@ -52,11 +52,12 @@ def slug(group: str) -> str:
     return "g-" + group.lower().replace(" ", "-")
 
 
-def build(root_path: str) -> gr.Blocks:
-    """The page. Its module is `static/js/train.js`."""
+def build(root_path: str, *, prints: bool = False) -> gr.Blocks:
+    """The page. Its module is `static/js/train.js`. With `prints` it shows commands and queues nothing."""
     parts: dict[str, gr.components.Component] = {}
     with gr.Blocks(title="Train · lorapool", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(pages.frame("train", root_path), elem_id="lp-frame", padding=False, apply_default_css=False)
+        bar = pages.frame("train", root_path, alone=prints)
+        gr.HTML(bar, elem_id="lp-frame", padding=False, apply_default_css=False)
         with gr.Column(elem_id="lp-train"):
             gr.HTML('<div class="lp-ui" id="lp-tools"></div>', padding=False, apply_default_css=False)
             with gr.Row(elem_id="lp-columns"):
@@ -67,7 +68,8 @@ def build(root_path: str) -> gr.Blocks:
                     gr.HTML(
                         '<div class="lp-ui" id="lp-outlook"></div>', padding=False, apply_default_css=False
                     )
-                    start = gr.Button("Start training", variant="primary", elem_id="lp-start")
+                    label = "Show the command" if prints else "Start training"
+                    start = gr.Button(label, variant="primary", elem_id="lp-start")
                     gr.HTML('<div class="lp-ui" id="lp-after"></div>', padding=False, apply_default_css=False)
         values = [parts[key] for key in _order()]
         gr.on(
@@ -85,10 +87,10 @@ def build(root_path: str) -> gr.Blocks:
     return page
 
 
-def head(root_path: str) -> str:
+def head(root_path: str, *, prints: bool = False) -> str:
     """What the page's head holds besides Gradio's own: `window.lorapool` is a promise of the module's functions."""
     promise = "<script>window.lorapool = new Promise((made) => (window.lorapoolMade = made));</script>"
-    return promise + pages.head(root_path, ("look", "rows", "train"), "train")
+    return promise + pages.head(root_path, ("look", "rows", "train"), "train", prints=prints)
 
 
 def theme() -> gr.themes.Base:

@@ -81,11 +81,10 @@ def up(
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Start no front end.")] = False,
 ) -> None:
     """Start everything on this box: store, gateway, supervisor, front end. Ctrl-C stops it in order."""
-    from backend.up import Deployment
+    from backend.up import Deployment, FrontEndHere
 
-    deployment = Deployment(
-        _settings(data_dir, host, port), descriptions or [], ui_port=None if no_ui else ui_port
-    )
+    front_end = None if no_ui else FrontEndHere(ui_port)
+    deployment = Deployment(_settings(data_dir, host, port), descriptions or [], front_end=front_end)
     raise typer.Exit(deployment.run(lambda: _welcome(deployment.url, data_dir, None if no_ui else ui_port)))
 
 
@@ -101,9 +100,9 @@ def demo(
     """Start everything, train the sample LoRA through the gateway, show what came of it, leave the front end up."""
     from app.demo import Story
     from backend.settings import administrator_token
-    from backend.up import Deployment
+    from backend.up import Deployment, FrontEndHere
 
-    deployment = Deployment(_settings(data_dir, "127.0.0.1", port), [], ui_port=ui_port)
+    deployment = Deployment(_settings(data_dir, "127.0.0.1", port), [], front_end=FrontEndHere(ui_port))
     story = Story(data_dir.resolve(), ui=f"http://127.0.0.1:{ui_port}")
 
     def tell() -> None:
@@ -164,11 +163,23 @@ def gui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
     root_path: Annotated[str, typer.Option(help="Path prefix behind a proxy.")] = "",
+    username: Annotated[
+        str, typer.Option(envvar="LORAPOOL_UI_USERNAME", help="Ask for this name at the login.")
+    ] = "",
+    password: Annotated[
+        str, typer.Option(envvar="LORAPOOL_UI_PASSWORD", help="And this password.", show_default=False)
+    ] = "",
 ) -> None:
-    """Run a front end for the gateway at ENDPOINT (`up` starts one)."""
+    """Run a front end for the gateway at ENDPOINT (`up` starts one).
+
+    On an address that others can reach, people log in: with name and password, else with the token.
+    """
     from app.main import serve
 
-    serve(endpoint, token or _stored_token(data_dir), host, port, data_dir.resolve(), root_path)
+    if bool(username) != bool(password):
+        raise InvalidInput("--username and --password belong together; nothing was started")
+    key = token or _stored_token(data_dir)
+    serve(endpoint, key, host, port, data_dir.resolve(), root_path, username=username, password=password)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})

@@ -9,22 +9,23 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
 
 from backend import paths
+from backend.child import Child, own_command
 from backend.deploy import deploy, scaling_warnings
 from backend.errors import Conflict, LorapoolError
+from backend.front_ends import FrontEnds, front_end_of
 from backend.pool.devices import default_capacity
-from backend.processes import die_with_parent
 from backend.service import Description, default_description, parse
 from backend.settings import Settings, administrator_token
 from backend.store import services
@@ -33,69 +34,41 @@ from backend.store.embedded import EmbeddedStore
 
 READY_DEADLINE = 60.0
 _CHECK_EVERY = 0.1
-_LONGEST_PAUSE = 10.0
-_STEADY = 30.0
 
 
-@dataclass
-class Child:
-    """One process that `up` keeps running. A quick death makes the next start wait a little longer."""
+@dataclass(frozen=True, slots=True)
+class FrontEndHere:
+    """The front end that `up` serves itself. An empty `host` is that of the gateway."""
 
-    name: str
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    start_after: float = 0.0
-    pause: float = field(default=0.0)
+    port: int
+    host: str = ""
+    root_path: str = ""
+    username: str = ""
+    password: str = ""
 
-    def start(self) -> None:
-        """Start it; what it prints goes to its log."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "backend.cli", *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environment},
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
-        self.started_at = time.monotonic()
-
-    def tend(self, say: Callable[[str], None]) -> None:
-        """Start it again when it has died."""
-        if self.process is not None and self.process.poll() is not None:
-            steady = time.monotonic() - self.started_at > _STEADY
-            self.pause = 0.0 if steady else min(_LONGEST_PAUSE, self.pause * 2 or 0.1)
-            say(f"the {self.name} ended ({self.process.returncode}); starting it again. Its log: {self.log}")
-            self.process = None
-            self.start_after = time.monotonic() + self.pause
-        if self.process is None and time.monotonic() >= self.start_after:
-            self.start()
-
-    def stop(self, deadline: float) -> None:
-        """SIGTERM, then SIGKILL after `deadline` seconds."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(deadline)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+    def child(self, settings: Settings) -> Child:
+        """Its process. The password goes by environment: everybody can read an argument list."""
+        arguments = ["gui", "--port", str(self.port), "--host", self.host or settings.host]
+        if self.root_path:
+            arguments += ["--root-path", self.root_path]
+        secret = {"LORAPOOL_UI_USERNAME": self.username, "LORAPOOL_UI_PASSWORD": self.password}
+        environment = settings.environment() | (secret if self.username else {})
+        log = settings.data_dir / "logs" / "front-end.log"
+        return Child("front end", own_command(*arguments), environment, log)
 
 
 class Deployment:
     """One box. `run` blocks until SIGTERM or Ctrl-C."""
 
-    def __init__(self, settings: Settings, descriptions: list[Path], *, ui_port: int | None) -> None:
+    def __init__(
+        self, settings: Settings, descriptions: list[Path], *, front_end: FrontEndHere | None
+    ) -> None:
         self.settings = settings.resolved()
         paths.create(self.settings.data_dir)
         (self.settings.data_dir / "logs").mkdir(exist_ok=True)
         self._descriptions = [_read(path) for path in descriptions]
-        self._ui_port = ui_port
+        self._front_end = front_end
+        self._front_ends: FrontEnds | None = None
         self._embedded = None if self.settings.redis_url else EmbeddedStore(self.settings.data_dir)
         self._children: list[Child] = []
         self._announced: Path | None = None
@@ -140,25 +113,24 @@ class Deployment:
             self.settings = self.settings.model_copy(update={"redis_url": self._embedded.url})
         token = administrator_token(self.settings.data_dir)
         self.settings = self.settings.model_copy(update={"token": token, "endpoint": self.url})
-        self._deploy()
+        ports_of_services = self._deploy()
         environment = self.settings.environment()
         logs = self.settings.data_dir / "logs"
-        commands: list[tuple[str, tuple[str, ...]]] = [
-            ("gateway", ("gateway",)),
-            ("supervisor", ("supervisor",)),
-        ]
-        if self._ui_port is not None:
-            commands.append(
-                ("front end", ("gui", "--port", str(self._ui_port), "--host", self.settings.host))
-            )
-        for name, arguments in commands:
-            child = Child(name, arguments, environment, logs / f"{name.replace(' ', '-')}.log")
-            self._children.append(child)
-            say(f"starting the {name}")
+        for name in ("gateway", "supervisor"):
+            self._children.append(Child(name, own_command(name), environment, logs / f"{name}.log"))
+        if self._front_end is not None:
+            if self._front_end.port in ports_of_services:
+                say(f"port {self._front_end.port} is that of a service's own front end; no other is started")
+            else:
+                self._children.append(self._front_end.child(self.settings))
+        for child in self._children:
+            say(f"starting the {child.name}")
             child.start()
         self._await_gateway()
+        self._front_ends = FrontEnds(self.settings, say)
 
-    def _deploy(self) -> None:
+    def _deploy(self) -> set[int]:
+        """Deploy what was given, or a first service; the ports on which front ends of services will listen."""
         store = Store(self.settings.redis_url)
         try:
             wanted = self._descriptions
@@ -166,21 +138,25 @@ class Deployment:
                 wanted = [parse(default_description(most=default_capacity())).description]
             for description in wanted:
                 deploy(store, description)
+            deployed = store.run_all([services.get(name) for name in store.run(services.names())])
         finally:
             store.close()
+        return {front_end.port for each in deployed if (front_end := front_end_of(each)) is not None}
 
     def _refuse_taken_port(self) -> None:
-        import socket
-
-        for port in [self.settings.port, *([self._ui_port] if self._ui_port else [])]:
+        taken = [(self.settings.host, self.settings.port, "--port")]
+        if self._front_end is not None:
+            host = self._front_end.host or self.settings.host
+            taken.append((host, self._front_end.port, "--ui-port (--server_port)"))
+        for host, port, option in taken:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((self.settings.host, port))
+                    probe.bind((host, port))
                 except OSError as error:
                     raise Conflict(
-                        f"port {port} on {self.settings.host} cannot be used ({error.strerror}). "
-                        "Nothing was started; choose others with --port and --ui-port."
+                        f"port {port} on {host} cannot be used ({error.strerror}). "
+                        f"Nothing was started; choose another with {option}."
                     ) from None
 
     def _await_gateway(self) -> None:
@@ -203,6 +179,8 @@ class Deployment:
             self._embedded.start()
         for child in self._children:
             child.tend(say)
+        if self._front_ends is not None:
+            self._front_ends.tend()
         self._bury_orphans()
 
     def _bury_orphans(self) -> None:
@@ -219,6 +197,8 @@ class Deployment:
         say("stopping; trainings save their state and go back to the queue")
         if self._announced is not None:
             self._announced.unlink(missing_ok=True)
+        if self._front_ends is not None:
+            self._front_ends.stop()
         for name in ("front end", "supervisor", "gateway"):
             for child in self._children:
                 if child.name == name:

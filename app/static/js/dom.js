@@ -1,5 +1,8 @@
 // Elements are built, never written as text: what a task is called can hold anything.
 
+/** Whether there is no gateway behind this page: it shows commands and queues nothing. */
+export const prints = Boolean(document.querySelector('meta[name="lp-prints"]'));
+
 export const root = document.querySelector('meta[name="lp-root"]')?.content ?? "";
 
 /** h("a", {class: "x", href: "…", onclick: f}, "text", child, [more]) */

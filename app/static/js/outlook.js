@@ -1,7 +1,7 @@
 // Beside the form: what the training will be, what keeps it from starting, and how it fares once it has started.
 
 import { Board } from "./board.js";
-import { copy, h, isFinal, root, say, toast } from "./dom.js";
+import { copy, h, isFinal, prints, root, say, toast } from "./dom.js";
 import { count, note } from "./format.js";
 import { row, taskUrl } from "./row.js";
 
@@ -37,6 +37,7 @@ export class Outlook {
       h("section", { class: "now", hidden: true }, h("h2", {}, "Running and queued"), this.now),
     );
     this.#drawFacts();
+    if (prints) return bottom.querySelector("button").remove();
     this.board = new Board((what) => what !== "pool" && this.#drawNow());
     setInterval(() => this.#drawNow(), 5000);
     this.#offerServices();
@@ -114,6 +115,7 @@ export class Outlook {
 
   /** Queue the form; what keeps it from being queued is said at the fields. */
   async start() {
+    if (prints) return this.#command();
     this.result.replaceChildren(h("p", { class: "lp-muted" }, "Checking…"));
     const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
     try {

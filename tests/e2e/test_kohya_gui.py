@@ -1,0 +1,213 @@
+"""`kohya_gui.py` in its three roles, and front ends that a service description starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from backend.errors import Forbidden, NotFound
+from tests.support.box import ENVIRONMENT, ROOT, Box, free_port, until
+
+EAS_COMMAND = (
+    "python -u kohya_gui.py --listen 0.0.0.0 --server_port {} --data-dir /workspace "
+    "--headless --just-ui --job-service"
+)
+PATIENCE = 30.0
+
+
+def integrated(name: str, port: int) -> dict[str, Any]:
+    """An integrated deployment as the EAS documents describe it."""
+    return {
+        "cloud": {"computing": {"instance_type": "ecs.gn6i-c4g1.xlarge"}},
+        "containers": [{"image": "a-registry/kohya_ss:2.2"}],
+        "features": {"eas.aliyun.com/extra-ephemeral-storage": "30Gi"},
+        "front_end": {"image": "a-registry/kohya_ss:2.2", "port": port, "script": EAS_COMMAND.format(port)},
+        "metadata": {
+            **{"cpu": 4, "enable_webservice": True, "gpu": 1, "instance": 1, "memory": 15000},
+            **{"name": name, "type": "ScalableJobService"},
+        },
+        "storage": [
+            {
+                "mount_path": "/workspace",
+                "oss": {"path": "oss://bucket/kohya/", "readOnly": False},
+                "properties": {"resource_type": "model"},
+            }
+        ],
+    }
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False, timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def gui(*arguments: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`python kohya_gui.py` in the folder where it lies, as its users start it."""
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LORAPOOL_", "REDIS_URL"))
+    }
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "kohya_gui.py", *arguments],
+            cwd=ROOT,
+            env={**own, **ENVIRONMENT, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    box = Box(tmp_path_factory.mktemp("integrated") / "data").start()
+    yield box
+    box.stop()
+    assert not box.processes()
+
+
+def test_the_printed_command_serves_the_form_of_its_service_and_of_no_other(box: Box, tmp_path: Path) -> None:
+    # Given two services, each described with a front end of its own
+    ports = {"kohya_one": free_port(), "kohya_two": free_port()}
+    for name, port in ports.items():
+        description = tmp_path / f"{name}.json"
+        description.write_text(json.dumps(integrated(name, port)))
+        made = subprocess.run(
+            [
+                *(sys.executable, "-m", "backend.cli", "service", "create", str(description)),
+                *("--endpoint", box.endpoint, "--data-dir", str(box.data_dir)),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert made.returncode == 0, made.stderr
+        assert "storage: recorded, not mounted" in made.stderr
+    pages = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    for url in pages.values():
+        until(lambda url=url: answers(url), "a front end answers", PATIENCE)  # type: ignore[misc]
+    with box.client() as client:
+        tokens = {name: client.service(name).view().token or "" for name in ports}
+        task = client.service("kohya_one").submit(command="echo of one", id="of-one")
+        # When each is opened with the token of its service
+        seen = {}
+        for name, url in pages.items():
+            with httpx.Client(
+                base_url=url, trust_env=False, follow_redirects=True, timeout=PATIENCE
+            ) as browser:
+                assert browser.get("/live/tasks").status_code == 401
+                assert browser.post("/login", data={"secret": box.token}).status_code == 401
+                assert browser.post("/login", data={"secret": tokens[name]}).status_code == 200
+                seen[name] = [each["id"] for each in browser.get("/live/tasks").json()["tasks"]]
+                refused = browser.post(f"/live/tasks/{task.id}/cancel", json={"mode": "stop"})
+                assert refused.status_code == (200 if name == "kohya_one" else 403)
+                assert browser.get("/train/services").json()["services"] == [name]
+        # Then the tasks of the one are nobody else's
+        assert seen == {"kohya_one": [task.id], "kohya_two": []}
+    with box.client(tokens["kohya_two"]) as other:
+        with pytest.raises((Forbidden, NotFound)):
+            other.task(task.id).view()
+    # And none of them was given the administrator's token
+    for pid, line in box.processes().items():
+        if "kohya_gui" in line:
+            assert box.token not in psutil.Process(pid).environ().values()
+
+
+def test_a_front_end_leaves_with_its_service(box: Box) -> None:
+    port = free_port()
+    with box.client() as client:
+        client.create_service(integrated("kohya_three", port))
+        until(lambda: answers(f"http://127.0.0.1:{port}"), "its front end answers", PATIENCE)
+        client.service("kohya_three").delete()
+        until(lambda: not answers(f"http://127.0.0.1:{port}"), "it is gone", PATIENCE)
+
+
+def test_alone_it_is_a_whole_installation(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    arguments = ("--server_port", str(port), "--data-dir", str(tmp_path / "data"), "--headless")
+    with gui(*arguments, log=log) as process:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: answers(url) and "ready:" in log.read_text(), "the form is up", PATIENCE)
+        # Nobody else reaches it, so nobody is asked who he is
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as browser:
+            until(lambda: "gradio" in browser.get("/").text, "the form is there", PATIENCE)
+            assert browser.get("/train/services").json()["services"] == ["kohya_job"]
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+        until(lambda: not any(child.is_running() for child in children), "all have ended", PATIENCE)
+
+
+def test_with_only_the_form_it_prints_commands_and_starts_nothing(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    with gui("--server_port", str(port), "--data-dir", str(tmp_path), "--just-ui", log=log) as process:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: answers(url), "the form is up", PATIENCE)
+        assert not psutil.Process(process.pid).children(recursive=True)
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as browser:
+            until(lambda: "gradio" in browser.get("/").text, "the form is there", PATIENCE)
+            printed = browser.post("/train/command", json={"values": {"output_name": "mine"}}).json()
+            assert "train_network.py" in printed["command"]
+            refused = browser.post("/train/submit", json={"values": {}})
+            assert refused.status_code == 400
+            assert "prints commands" in refused.json()["message"]
+            page = browser.get("/").text
+            assert "lp-prints" in page and ">Jobs<" not in page and "u003eJobs" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--username", "ana"), "belong together"),
+        (("--just-ui", "--job-service"), "no token for the service"),
+        (("--share", "--username", "ana"), "no tunnel is opened"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    port = str(free_port())
+    with gui(*arguments, "--server_port", port, "--data-dir", str(tmp_path), log=tmp_path / "log") as process:
+        assert process.wait(PATIENCE) == 2
+    text = (tmp_path / "log").read_text()
+    assert said in text
+    assert "Traceback" not in text
+
+
+def test_every_flag_of_kohya_is_known() -> None:
+    from app.kohya_gui import parser
+
+    known = parser().format_help()
+    for flag in (
+        *(
+            "--config",
+            "--debug",
+            "--listen",
+            "--username",
+            "--password",
+            "--server_port",
+            "--inbrowser",
+            "--share",
+        ),
+        *("--do_not_share", "--headless", "--language", "--use-ipex", "--use-rocm", "--do_not_use_shell"),
+        *("--requirements", "--root_path", "--noverify", "--data-dir", "--just-ui", "--job-service"),
+    ):
+        assert re.search(rf"{flag}\b", known), flag
