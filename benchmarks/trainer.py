@@ -154,7 +154,12 @@ def _write_sd15(folder: Path) -> None:
         "text_encoder": lambda: CLIPTextModel(text),
     }
     for name, make in models.items():
-        make().to(torch.bfloat16).save_pretrained(folder / name)
+        with torch.device("meta"):
+            model = make().to(torch.bfloat16)
+        model.to_empty(device="cpu")
+        for key, weight in model.named_parameters():
+            _fill(key, weight.data)
+        model.save_pretrained(folder / name)
     clip_vocabulary.tokenizer().save_pretrained(folder / "tokenizer")
     (folder / "scheduler").mkdir()
     scheduler = {
@@ -165,6 +170,14 @@ def _write_sd15(folder: Path) -> None:
     scheduler |= {"beta_start": 0.00085, "beta_end": 0.012}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+
+
+def _fill(name: str, weight: Any) -> None:
+    """Small random numbers, ones in norms, zeros in biases."""
+    if weight.dim() > 1:
+        weight.uniform_(-0.03, 0.03)
+    else:
+        weight.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ class Metadata:
     session_id: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
 
     def __post_init__(self) -> None:
-        self.model_hash = _model_hash(self.args.pretrained_model_name_or_path)
+        self.model_hash = (
+            "" if self.args.no_metadata else _model_hash(self.args.pretrained_model_name_or_path)
+        )
 
     def of(
         self, *, steps: int, epoch: int, epochs: int, total_steps: int, batches_per_epoch: int
