@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     instance to come up; `stop_grace` for a program to end by itself when it is stopped; `save_grace` for a training
     to save its state; `drain_deadline` for a draining instance to end its work, after which it saves that and hands it
     back (0: it may take as long as it takes). `keep_days` is how long the record and the log of a task that has ended
-    stay in the store (0: for ever); what it wrote into its job folder stays in any case.
+    stay in the store (0: for ever), and `keep_tasks` how many of them do (0: all); what they wrote into their job
+    folders stays in any case.
     """
 
     model_config = SettingsConfigDict(env_prefix="LORAPOOL_", populate_by_name=True, extra="ignore")
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     save_grace: float = Field(default=600.0, ge=0)
     drain_deadline: float = Field(default=0.0, ge=0)
     keep_days: float = Field(default=30.0, ge=0)
+    keep_tasks: int = Field(default=100_000, ge=0)
 
     def resolved(self) -> Settings:
         """The same with an absolute data folder."""
@@ -56,7 +58,15 @@ class Settings(BaseSettings):
 
 _PLAIN = (
     *("data_dir", "host", "port", "token", "endpoint"),
-    *("lease_seconds", "start_deadline", "stop_grace", "save_grace", "drain_deadline", "keep_days"),
+    *(
+        "lease_seconds",
+        "start_deadline",
+        "stop_grace",
+        "save_grace",
+        "drain_deadline",
+        "keep_days",
+        "keep_tasks",
+    ),
 )
 
 

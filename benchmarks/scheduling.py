@@ -156,7 +156,7 @@ def _memory(store: Store) -> None:
                 done += 1
                 changed.discard(holder.task)
         # As the supervisor does; nothing is kept here, so that the store's own size shows too.
-        while store.run(tasks.expire(0.0, 200)):
+        while store.run(tasks.expire(1e-6, 200)):
             pass
         if done % STEP == 0:
             gc.collect()

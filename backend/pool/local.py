@@ -23,6 +23,7 @@ from backend.settings import Settings
 
 log = logging.getLogger("lorapool.pool")
 
+_LOG = "instance-{}.log"
 _FORK_DEADLINE = 20.0
 _KILL_DEADLINE = 5.0
 _GUARD_KILLS = 2.0
@@ -65,9 +66,7 @@ class LocalLauncher:
         life_read, life_write = os.pipe()
         logs = self._settings.data_dir / paths.LOGS
         logs.mkdir(mode=0o700, exist_ok=True)
-        output = os.open(
-            logs / f"instance-{order.instance}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
+        output = os.open(logs / _LOG.format(order.instance), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             place = fork_child(
                 self._templates.plain,
@@ -159,6 +158,18 @@ class LocalLauncher:
         """GPUs that no instance has; None on a host without any."""
         cards = devices.gpus()
         return [card for card in cards if card not in taken] if cards else None
+
+    def forget_logs(self, keep: int) -> None:
+        """Remove the logs of instances but for those that run and the newest `keep`."""
+        logs = {
+            path: path.stat().st_mtime
+            for path in (self._settings.data_dir / paths.LOGS).glob(_LOG.format("*"))
+        }
+        with self._lock:
+            running = {_LOG.format(name) for name in self._places}
+        for path in sorted(logs, key=lambda path: -logs[path])[keep:]:
+            if path.name not in running:
+                path.unlink(missing_ok=True)
 
     def tend(self) -> None:
         """Replace a template that died."""

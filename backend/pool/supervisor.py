@@ -201,11 +201,13 @@ class Supervisor:
         self._hurried &= {instance.id for instance in found}
 
     def _forget_old_tasks(self) -> None:
-        if not self.settings.keep_days or time.monotonic() < self._forget_at:
+        if time.monotonic() < self._forget_at:
             return
-        count = self.store.run(tasks.expire(self.settings.keep_days * _DAY, _FORGET_AT_ONCE))
+        days, kept = self.settings.keep_days, self.settings.keep_tasks
+        count = self.store.run(tasks.expire(days * _DAY, _FORGET_AT_ONCE, kept=kept))
         if count:
-            log.info("forgot %d tasks that ended more than %g days ago", count, self.settings.keep_days)
+            log.info("forgot the oldest %d tasks that have ended", count)
+        self._launcher.forget_logs(instances.PAST_KEPT)
         self._forget_at = time.monotonic() + (0.0 if count == _FORGET_AT_ONCE else _FORGET_EVERY)
 
     def _patience(self) -> float:

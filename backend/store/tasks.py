@@ -222,9 +222,12 @@ def unclaimed(task: str, seconds: float) -> Call[str]:
     return script("unclaimed", task, seconds).then(_text)
 
 
-def expire(keep: float, most: int = 100) -> Call[int]:
-    """Forget up to `most` tasks that ended more than `keep` seconds ago; how many there were."""
-    return script("expire", keep, most).then(int)
+def expire(keep: float, most: int = 100, *, kept: int = 0) -> Call[int]:
+    """Forget up to `most` of the tasks that have ended, the oldest first; how many there were.
+
+    Those are that ended more than `keep` seconds ago, and those beyond the newest `kept`; 0 is no limit.
+    """
+    return script("expire", keep, most, kept).then(int)
 
 
 def cancel(task: str, how: Stop = "stop", *, by: str = "") -> Call[TaskState]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backend.instance import InstanceState
 from backend.processes import wait_until
-from backend.store import instances, measures, tasks
+from backend.store import measures, tasks
 from backend.task import Task, TaskState
-from tests.support.pool_box import PATIENCE, PoolBox, PoolWorld
+from tests.support.pool_box import PATIENCE, PoolWorld
 
 GRACE = 1.0
 BURST = {
@@ -99,16 +98,3 @@ def test_one_task_of_another_user_waits_for_one_running_task_at_the_most(world: 
     assert len(between) <= 1, [attempt(task) for task in between]
     # and nobody is forgotten
     assert {task.state for task in done} == {TaskState.SUCCEEDED}
-
-
-def test_two_supervisors_do_not_both_start_instances(own: PoolBox) -> None:
-    world = own.world(autoscaler={"min": 2, "max": 2})
-    for _ in range(3):
-        own.supervisor()
-    assert wait_until(
-        lambda: [world.find(name).state for name in world.here()] == [InstanceState.IDLE] * 2, PATIENCE
-    ), own.log
-    assert world.result(world.submit("true")).state is TaskState.SUCCEEDED
-    started = [*world.here(), *world.store.run(instances.past())]
-    assert len(started) == 2
-    assert own.log.count("this supervisor leads") == 1

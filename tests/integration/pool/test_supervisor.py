@@ -147,29 +147,6 @@ class TestDeaths:
         assert found.instance != running.instance
         assert world.log(task)[-2:] == ["up", "over"]
 
-    def test_an_instance_that_is_stopped_past_its_lease_is_replaced(self, world: PoolWorld) -> None:
-        task = world.submit("echo up; sleep 1; echo over")
-        stopped = world.pid(world.running_task(task).instance)
-        os.kill(stopped, signal.SIGSTOP)
-        assert world.result(task).state is TaskState.SUCCEEDED
-        assert not psutil.pid_exists(stopped) or psutil.Process(stopped).status() == psutil.STATUS_ZOMBIE
-
-    def test_every_line_is_in_the_log_once_though_the_store_dies_on_the_way(self, own: PoolBox) -> None:
-        own.supervisor()
-        world = own.world()
-        task = world.submit("for n in $(seq 1 400); do echo line $n; sleep 0.01; done")
-        world.running_task(task, "line 20")
-        for _ in range(2):
-            assert own.server.process is not None
-            own.server.process.kill()
-            own.server.process.wait()
-            own.server.start()
-            world.says_more(task)
-        found = world.result(task)
-        assert found.state is TaskState.SUCCEEDED
-        assert len(found.attempts) == 1
-        assert world.log(task) == [f"line {n}" for n in range(1, 401)]
-
     def test_what_runs_goes_on_under_the_next_supervisor(self, own: PoolBox) -> None:
         first = own.supervisor()
         world = own.world()
@@ -249,14 +226,6 @@ class TestLeaders:
         found = world.result(world.submit("echo served"))
         assert found.state is TaskState.SUCCEEDED
         assert found.instance != instance
-
-    def test_a_leader_that_leaves_does_not_keep_the_next_one_waiting(self, own: PoolBox) -> None:
-        world = own.world()
-        first = own.supervisor()
-        assert world.result(world.submit("true")).state is TaskState.SUCCEEDED
-        standby_is_up(own, own.supervisor())
-        own.stop(first)
-        assert world.result(world.submit("true")).state is TaskState.SUCCEEDED
 
 
 def standby_is_up(box: PoolBox, process: object) -> None:

@@ -511,6 +511,17 @@ class TestExpire:
         world.store.run(tasks.expire(500))
         assert world.store.run(tasks.dead(world.service)) == []
 
+    def test_of_many_the_newest_are_kept_however_young_the_others_are(self, world: World) -> None:
+        while world.store.run(tasks.expire(1e-6)):
+            pass  # what other tests left
+        ended = [world.put() for _ in range(5)]
+        for task in ended:
+            world.store.run(tasks.cancel(task))
+        assert world.store.run(tasks.expire(0.0, kept=3)) == 2
+        assert world.store.run(tasks.newest(world.service)) == ended[:1:-1]
+        assert world.store.run(tasks.expire(0.0, kept=3)) == 0
+        assert world.store.run(tasks.expire(0.0)) == 0, "no limit, none forgotten"
+
     def test_at_most_so_many_at_once(self, world: World) -> None:
         for _ in range(5):
             task = world.put()

@@ -166,11 +166,13 @@ class Schedules(RuleBasedStateMachine):
         if after is TaskState.CANCELLED and not before.final:
             self.ends[task] += 1
 
-    @rule(low=st.integers(0, 2), more=st.integers(0, 3))
-    def autoscale(self, low: int, more: int) -> None:
-        self.bounds = (low, low + more)
+    @rule(low=st.integers(0, 2), high=st.integers(0, 4), seen=st.booleans())
+    def autoscale(self, low: int, high: int, seen: bool) -> None:
+        self.bounds = (min(low, high), high)
         self._describe()
         self.pool.description = self.store.run(services.get(SERVICE)).description
+        if seen:
+            self._pass()
 
     # what the supervisor does
 
@@ -433,7 +435,7 @@ def test_promises_hold_in_random_schedules(server: EmbeddedStore) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: Schedules(server.url),
         settings=settings(
-            max_examples=int(os.environ.get("LORAPOOL_SCHEDULES", "40")),
+            max_examples=int(os.environ.get("LORAPOOL_SCHEDULES", "30")),
             stateful_step_count=40,
             deadline=None,
             database=None,
