@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field
 from app.gateway import Gateway
 from app.live import Passage
 from backend.errors import InvalidArgument, InvalidInput, NotFound
+from backend.generation import request_of
 
 router = APIRouter(prefix="/drawing")
 
@@ -178,6 +179,7 @@ async def _plan(gateway: Gateway, wanted: Wanted) -> Plan:
     query = {key: wanted.values[key] for key in _KEYS if wanted.values.get(key) not in (None, "")}
     if not str(query.get("prompt", "")).strip():
         raise InvalidArgument("prompt", "say what is to be drawn")
+    request_of(str(query["prompt"]), {key: value for key, value in query.items() if key != "prompt"})
     if wanted.training or wanted.compare:
         query.setdefault("seed", random.randrange(1 << 32))
     if wanted.training:
@@ -223,9 +225,17 @@ def _task(group: str, plan: Plan, cell: Cell) -> dict[str, Any]:
 
 def _shown(task: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("id", "index", "state", "reason", "phase", "position", "expected_start", "progress", "cancel")
-    return {key: task.get(key) for key in (*keys, "created_at", "finished_at")} | {
-        "drawing": task["details"]["drawing"]
+    details = task["details"]
+    drawing = details.get("drawing") or {
+        **{"group": task["id"], "row": 0, "column": 0, "rows": [""], "columns": [""]},
+        **{"settings": details["generation"], "from_picture": details["generation"].get("from_image", False)},
     }
+    return {key: task.get(key) for key in (*keys, "created_at", "finished_at")} | {"drawing": drawing}
+
+
+def _is_drawing(task: Mapping[str, Any]) -> bool:
+    """Whether it was asked for here, or by a notebook, a program, the command line."""
+    return bool({"drawing", "generation"} & (task.get("details") or {}).keys())
 
 
 @router.get("/history")
@@ -233,7 +243,7 @@ async def history(request: Request, before: int | None = None) -> Any:
     """Drawings of the newest tasks, or of those before an index; `next` is where to go on, null at the end."""
     query = {"limit": _DRAWS} | ({} if before is None else {"before": before})
     tasks = (await _gateway(request).get("tasks", **query))["tasks"]
-    drawn = [_shown(task) for task in tasks if (task.get("details") or {}).get("drawing")]
+    drawn = [_shown(task) for task in tasks if _is_drawing(task)]
     return {"tasks": drawn, "next": tasks[-1]["index"] if len(tasks) == _DRAWS else None}
 
 

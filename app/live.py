@@ -4,6 +4,7 @@
     GET  live/tasks/{id}                one task
     GET  live/tasks/{id}/log            a piece of its log
     GET  live/tasks/{id}/log.txt        the whole log
+    GET  live/tasks/{id}/scalars        the points of its curves
     GET  live/tasks/{id}/files/{path}   a picture, a checkpoint
     POST live/tasks/{id}/{action}       cancel, retry, priority
     GET  live/pool                      services, instances, decisions
@@ -84,6 +85,13 @@ async def task(request: Request, id: str) -> Any:
 async def log(request: Request, id: str) -> Any:
     query = {name: _number(request.query_params.get(name)) for name in ("after", "limit")}
     return await _gateway(request).get(f"{_task(id)}/log", **query)
+
+
+@router.get("/tasks/{id}/scalars")
+async def scalars(request: Request, id: str) -> Any:
+    return await _gateway(request).get(
+        f"{_task(id)}/scalars", after=_number(request.query_params.get("after"))
+    )
 
 
 @router.get("/tasks/{id}/log.txt")

@@ -46,10 +46,6 @@ router = APIRouter(prefix="/train")
 SAMPLE_PRESET = "tiny-shapes"
 SERVICE_TYPES = ("ScalableJob", "ScalableJobService")
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_EMPTY = (
-    "Put a base model into the folder models/ of the data folder, and your pictures into datasets/<name>/, in folders "
-    "such as 10_sks cat. They are offered here as soon as they are there."
-)
 _LONGEST_FILE = 1 << 20
 
 
@@ -89,6 +85,7 @@ def table() -> Any:
             {
                 "key": field.key,
                 "label": field.label,
+                "help": field.help,
                 "group": field.group,
                 "basic": field.basic,
                 "default": field.default,
@@ -113,7 +110,7 @@ async def start(request: Request) -> Any:
         return {"values": sample.changed(), "preset": SAMPLE_PRESET}
     found = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
     ours = await _suited(request, Form({key: names[0] for key, names in found.items() if names}))
-    return {"values": ours.changed(), "note": "" if models and datasets else _EMPTY}
+    return {"values": ours.changed()}
 
 
 @router.get("/presets/{name}")

@@ -210,6 +210,16 @@ class FakeGateway:
             new = self.add(f"{id}-again", name=old["name"], argv=old["argv"], position=1)
             return new.view
 
+        @app.post(f"{api}/tasks/{{id}}/priority")
+        async def priority(id: str, request: Request) -> Any:
+            self.update(id, priority=(await request.json())["priority"])
+            return self.tasks[id].view
+
+        @app.get(f"{api}/tasks/{{id}}/scalars")
+        def scalars(id: str, after: int = 0) -> Json:
+            points = self.tasks[id].points[after:]
+            return {"points": points, "next": after + len(points)}
+
         @app.get(f"{api}/tasks/{{id}}/log")
         def log(id: str, after: int = 0, limit: int = 1000) -> Json:
             lines = self.tasks[id].lines

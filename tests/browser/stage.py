@@ -20,6 +20,8 @@ from tests.browser.fake_gateway import TOKEN, FakeGateway, free_port
 
 PATIENCE = 20
 """Seconds until something that should have happened counts as not happening."""
+PICTURES = os.environ.get("SCREENSHOTS", "")
+"""With SCREENSHOTS=docs/images the pictures of the documentation are taken on the way."""
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
@@ -86,6 +88,26 @@ def log_lines(page: Page) -> list[str]:
         "rows => rows.sort((a, b) => a.offsetTop - b.offsetTop).map(row => row.textContent)",
     )
     return texts
+
+
+def shooter(page: Page) -> Callable[[str], None]:
+    """Takes the pictures of a page, on a desk and on a phone, light and dark; only where SCREENSHOTS names a folder."""
+
+    def take(name: str) -> None:
+        if not PICTURES:
+            return
+        page.evaluate("scrollTo(0, 0)")
+        for size, suffix in ((DESKTOP, ""), (PHONE, "-phone")):
+            page.set_viewport_size(size)  # type: ignore[arg-type]
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.wait_for_timeout(500)
+                dark = "-dark" if scheme == "dark" else ""
+                page.screenshot(path=Path(PICTURES) / f"{name}{suffix}{dark}.png")
+        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme="light")
+
+    return take
 
 
 def field(key: str) -> str:

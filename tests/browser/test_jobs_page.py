@@ -218,6 +218,37 @@ def test_stopping_is_asked_first_and_then_said(
     expect(page.locator(".task .lp-chip")).to_have_text("stopped")
 
 
+def test_curves_of_several_runs_stand_in_one_picture(page: Page, gateway: FakeGateway, running: str) -> None:
+    gateway.add("other", name="the other", state="succeeded", started_at=1.0, finished_at=2.0)
+    for step in range(5, 300, 5):
+        gateway.point("other", step=step, loss=2 / step, lr=1e-4)
+    page.goto(f"/jobs?task={running}")
+    expect(page.locator(CURVE)).to_have_attribute("data-curves", "1")
+    page.focus(".others select")
+    page.select_option(".others select", label="the other")
+    expect(page.locator(CURVE)).to_have_attribute("data-curves", "2")
+    expect(page.locator(CURVE)).to_have_attribute("data-points", "100")
+    page.click(".other")
+    expect(page.locator(CURVE)).to_have_attribute("data-curves", "1")
+
+
+def test_the_list_can_be_searched_and_a_waiting_task_moved(page: Page, gateway: FakeGateway) -> None:
+    gateway.add("one", name="cats", position=1, priority=2)
+    gateway.add("two", name="dogs", position=2)
+    gateway.add("drawn", name="a picture", kind="query", state="succeeded", finished_at=time.time())
+    page.goto("/jobs?task=two")
+    expect(page.locator(".list [data-task]")).to_have_count(2)
+    page.fill(".filter input", "dog")
+    expect(page.locator(".list [data-task]")).to_have_count(1)
+    page.fill(".filter input", "")
+    page.select_option(".filter select", "query")
+    expect(page.locator(".list [data-task] b")).to_have_text(["a picture"])
+    page.click("text=First in line")
+    until(lambda: gateway.tasks["two"].view["priority"] == 3, what="the new priority")
+    page.click("text=To the end")
+    until(lambda: gateway.tasks["two"].view["priority"] == 1, what="the new priority")
+
+
 def test_a_finished_task_offers_its_lora_and_another_run(page: Page, gateway: FakeGateway) -> None:
     gateway.add("done", name="moon", state="succeeded", finished_at=time.time(), started_at=time.time() - 9)
     gateway.file("done", "output/moon.safetensors", b"tensors", kind="lora", step=300)

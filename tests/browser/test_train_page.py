@@ -136,6 +136,34 @@ def test_a_file_that_is_no_settings_file_leaves_the_form_as_it_was(page: Page, t
     expect(page.locator(field("network_dim"))).to_have_value("8")
 
 
+def test_any_setting_is_found_by_its_name_and_brought_into_sight(page: Page) -> None:
+    open_form(page)
+    page.fill(".finder input", "flip")
+    expect(page.locator(".found li").first).to_contain_text("flip_aug")
+    page.keyboard.press("Enter")
+    expect(page.locator("#f-flip_aug input")).to_be_focused()
+
+
+def test_a_grid_of_values_becomes_several_trainings(page: Page, gateway: FakeGateway) -> None:
+    open_form(page)
+    page.click("text=Try several values")
+    page.select_option(".sweep select >> nth=0", "network_dim")
+    page.fill(".sweep input >> nth=0", "4, 0")
+    page.click("text=Queue them")
+    expect(page.locator(".sweep [role=status]")).to_contain_text("Nothing was queued")
+    assert gateway.submitted == []
+    page.fill(".sweep input >> nth=0", "4, 8")
+    page.click("text=One more setting")
+    page.select_option(".sweep select >> nth=1", "seed")
+    page.fill(".sweep input >> nth=1", "1, 2, 3")
+    expect(page.locator(".sweep [role=status]")).to_contain_text("6 trainings")
+    page.click("text=Queue them")
+    expect(page.locator(".lp-toast", has_text="6 trainings are queued")).to_be_visible()
+    names = [sent["name"] for sent in gateway.submitted]
+    assert names[0] == "moonlight-network_dim-4-seed-1" and len(set(names)) == 6
+    assert "network_dim = 8" in gateway.submitted[5]["files"]["config.toml"]
+
+
 def test_a_preset_sets_the_training_and_keeps_the_pictures(page: Page) -> None:
     open_form(page)
     page.fill(field("output_name"), "mine")

@@ -5,21 +5,18 @@ With SCREENSHOTS=docs/images the pictures of the documentation are taken on the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.stage import DESKTOP, PHONE, field, log_lines
+from tests.browser.stage import DESKTOP, PICTURES, field, log_lines, shooter
 from tests.support.box import Box, at_step, until
 
 SLOW = 120_000
 """Milliseconds that a step of a real training on a busy machine may take."""
 
-PICTURES = os.environ.get("SCREENSHOTS", "")
 STEPS = 300 if PICTURES else 40
 """The whole of the sample training makes better pictures than its first steps."""
 
@@ -52,23 +49,7 @@ def page(browser: Browser, box: Box) -> Iterator[Page]:
 
 @pytest.fixture
 def shoot(page: Page) -> Shoot:
-    """Take the pictures of a page: on a desk and on a phone, light and dark."""
-
-    def take(name: str) -> None:
-        if not PICTURES:
-            return
-        page.evaluate("scrollTo(0, 0)")
-        for size, suffix in ((DESKTOP, ""), (PHONE, "-phone")):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                page.wait_for_timeout(500)
-                dark = "-dark" if scheme == "dark" else ""
-                page.screenshot(path=Path(PICTURES) / f"{name}{suffix}{dark}.png")
-        page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
-        page.emulate_media(color_scheme="light")
-
-    return take
+    return shooter(page)
 
 
 def start(page: Page, name: str, steps: int, every: int = 20) -> str:

@@ -1,7 +1,8 @@
-// Curves of one run: the loss as it was and smoothed, the learning rate, the speed.
+// Curves of a run: the loss as it was and smoothed, the learning rate, the speed; beside those of other runs.
 
-import { h, root, say } from "./dom.js";
+import { h, root, say, toast } from "./dom.js";
 import { count, figure } from "./format.js";
+import { ask } from "./live.js";
 
 const SMOOTHING = 0.95;
 
@@ -10,6 +11,9 @@ const KINDS = {
   lr: { title: "Learning rate", of: (p) => p.lr },
   speed: { title: "s / step", of: (p) => p.seconds_per_step },
 };
+
+/** Of the other runs, to be told apart by people who see few colours, too (Okabe & Ito 2008). */
+const COLOURS = ["#d55e00", "#009e73", "#cc79a7", "#e69f00"];
 
 let library;
 
@@ -34,8 +38,13 @@ export class Chart {
   #plot = null;
   #planned = false;
   #expected = "";
+  #others = new Map();
 
-  constructor() {
+  constructor(id, tasks) {
+    this.id = id;
+    this.tasks = tasks;
+    this.others = h("div", { class: "others" });
+    this.chooser = h("select", { "aria-label": "Compare with another run", onfocus: () => this.#offer(), onchange: () => this.#compare(this.chooser.value) }, h("option", { value: "" }, "Compare with…"));
     this.box = h("div", { class: "chart", role: "img", "aria-label": "Curve, nothing drawn yet" });
     this.tip = h("div", { class: "tip" });
     this.empty = h("p", { class: "lp-empty" });
@@ -47,7 +56,9 @@ export class Chart {
       ),
     );
     this.box.append(this.empty);
-    this.element = h("section", { class: "panel lp-card" }, h("header", {}, h("h3", {}, "Curve"), this.tabs), this.box);
+    this.element = h("section", { class: "panel lp-card" }, h("header", {}, h("h3", {}, "Curve"), this.tabs), this.box, this.others);
+    this.others.append(this.chooser);
+    this.others.hidden = true;
     new ResizeObserver(() => this.#resize()).observe(this.box);
     addEventListener("lorapool-theme", this.#rebuild);
     this.expect(true);
@@ -64,14 +75,51 @@ export class Chart {
     this.#destroy();
   }
 
-  /** `points` in the order of their numbers; a resumed run may go back to an earlier step, whose points then go. */
+  /** `points` in the order of their numbers. */
   add(points) {
-    for (const point of points) {
-      if (point.step === null || point.step === undefined) continue;
-      while (this.#points.length && this.#points.at(-1).step >= point.step) this.#points.pop();
-      this.#points.push(point);
-    }
+    join(this.#points, points);
     this.#plan();
+  }
+
+  /** The other trainings that have begun, newest first. */
+  #offer() {
+    const fits = this.tasks().filter((task) => task.kind !== "query" && task.started_at && task.id !== this.id && !this.#others.has(task.id));
+    this.chooser.replaceChildren(
+      h("option", { value: "" }, fits.length ? "Compare with…" : "No other run yet"),
+      ...fits.slice(0, 50).map((task) => h("option", { value: task.id }, task.name || task.id)),
+    );
+  }
+
+  async #compare(id) {
+    const name = this.chooser.selectedOptions[0]?.textContent;
+    this.chooser.value = "";
+    if (!id) return;
+    try {
+      const points = [];
+      for (let after = 0, more = true; more; ) {
+        const page = await ask(`live/tasks/${encodeURIComponent(id)}/scalars?after=${after}`);
+        join(points, page.points);
+        more = page.points.length > 0 && page.next > after;
+        after = page.next;
+      }
+      if (points.length < 2) throw new Error(`${name} has reported no steps.`);
+      const taken = new Set([...this.#others.values()].map(({ colour }) => colour));
+      const colour = COLOURS.find((each) => !taken.has(each));
+      const chip = h("button", { class: "other", type: "button", "aria-label": `Take ${name} away`, onclick: () => this.#away(id) }, h("i", { style: `background: ${colour}` }), name, " ×");
+      this.#others.set(id, { points, colour, chip });
+      this.others.insertBefore(chip, this.chooser);
+      this.chooser.hidden = this.#others.size === COLOURS.length;
+      this.#rebuild();
+    } catch (error) {
+      toast(error.message, true);
+    }
+  }
+
+  #away(id) {
+    this.#others.get(id).chip.remove();
+    this.#others.delete(id);
+    this.chooser.hidden = false;
+    this.#rebuild();
   }
 
   #show(kind) {
@@ -86,36 +134,49 @@ export class Chart {
     setTimeout(() => requestAnimationFrame(() => ((this.#planned = false), this.#draw())), 150);
   }
 
-  #series() {
+  /** Steps, values, and the mean of what jumps about. */
+  #series(points) {
     const { of } = KINDS[this.#kind];
     const steps = [];
     const values = [];
-    for (const point of this.#points) {
+    for (const point of points) {
       const value = of(point);
       if (Number.isFinite(value)) steps.push(point.step), values.push(value);
     }
     return this.#kind === "loss" ? [steps, values, smoothed(values)] : [steps, values];
   }
 
+  /** The run's own series and, at the same steps, the others': of a loss its mean only. */
+  #data(uPlot) {
+    const own = this.#series(this.#points);
+    if (!this.#others.size) return own;
+    const others = [...this.#others.values()].map(({ points }) => {
+      const [steps, ...values] = this.#series(points);
+      return [steps, values.at(-1)];
+    });
+    return uPlot.join([own, ...others]);
+  }
+
   async #draw() {
-    const data = this.#series();
-    this.box.dataset.points = data[0].length;
-    if (data[0].length < 2) {
+    const own = this.#series(this.#points);
+    this.box.dataset.points = own[0].length;
+    this.others.hidden = own[0].length < 2;
+    if (own[0].length < 2) {
       this.#destroy();
       say(this.empty, this.#points.length > 1 ? "This run does not report it." : this.#expected);
       return;
     }
+    const uPlot = await uplot();
     if (!this.#plot) {
-      const uPlot = await uplot();
-      if (this.#plot) return;
       this.empty.remove();
-      this.#plot = new uPlot(this.#options(uPlot), data, this.box);
+      this.#plot = new uPlot(this.#options(), this.#data(uPlot), this.box);
       this.box.append(this.tip);
-    } else this.#plot.setData(data);
+    } else this.#plot.setData(this.#data(uPlot));
+    this.box.dataset.curves = 1 + this.#others.size;
     this.#tell(null);
   }
 
-  #options(uPlot) {
+  #options() {
     const style = getComputedStyle(this.box);
     const colour = (name) => style.getPropertyValue(name).trim();
     const line = { stroke: colour("--lp-accent"), width: 2, points: { show: false } };
@@ -131,7 +192,11 @@ export class Chart {
       padding: [10, 12, 0, 0],
       scales: { x: { time: false } },
       cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
-      series: [{}, ...(this.#kind === "loss" ? [raw, line] : [line])],
+      series: [
+        {},
+        ...(this.#kind === "loss" ? [raw, line] : [line]),
+        ...[...this.#others.values()].map(({ colour: stroke }) => ({ stroke, width: 2, spanGaps: true, points: { show: false } })),
+      ].map((series) => ({ spanGaps: true, ...series })),
       axes: [
         { ...axis, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((t) => (Number.isInteger(t) ? count(t) : "")) },
         { ...axis, size: 58, values: (_, ticks) => ticks.map(figure) },
@@ -142,8 +207,9 @@ export class Chart {
 
   #tell(index) {
     const [steps, values, mean] = this.#plot.data;
-    const i = index ?? steps.length - 1;
-    const smooth = mean ? ` · mean ${figure(mean[i])}` : "";
+    const last = values.findLastIndex((value) => Number.isFinite(value));
+    const i = index ?? last;
+    const smooth = this.#kind === "loss" && mean ? ` · mean ${figure(mean[i])}` : "";
     const text = `step ${count(steps[i])} · ${figure(values[i])}${smooth}`;
     say(this.tip, text);
     if (index === null || index === undefined) this.box.setAttribute("aria-label", `${KINDS[this.#kind].title}: ${text}`);
@@ -168,6 +234,15 @@ export class Chart {
     if (this.#plot) this.#destroy();
     this.#plan();
   };
+}
+
+/** Adds points to those of a run; a resumed one may go back to an earlier step, whose points then go. */
+function join(known, points) {
+  for (const point of points) {
+    if (point.step === null || point.step === undefined) continue;
+    while (known.length && known.at(-1).step >= point.step) known.pop();
+    known.push(point);
+  }
 }
 
 /** An exponential mean that starts unbiased, as in Adam (Kingma & Ba 2015, section 3). */

@@ -10,6 +10,7 @@ const plain = (value) => String(value);
 export class Fields {
   #style = document.head.appendChild(document.createElement("style"));
   #problems = [];
+  #visible = new Set();
 
   constructor(table) {
     this.table = table;
@@ -80,6 +81,12 @@ export class Fields {
       `${hidden.join(",")} { display: none !important; }` +
       (dots.length ? `${dots.join(",")} { content: "● "; color: var(--lp-accent); font-size: 0.7em; }` : "");
     this.#countIn(marked);
+    this.#visible = new Set(this.shown.filter((field) => !hidden.includes(`#f-${field.key}`)));
+  }
+
+  /** Whether it matters for the values of the last `show`. */
+  visible(field) {
+    return this.#visible.has(field);
   }
 
   /** At each group: how many of its fields are not at their default. */

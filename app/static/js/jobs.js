@@ -106,7 +106,7 @@ function choose() {
   page.dataset.view = wanted() ? "task" : "list";
   if (current?.id === id) return;
   current?.close();
-  current = id ? new Task(id, { back: () => open(null), open }) : null;
+  current = id ? new Task(id, { back: () => open(null), open, tasks: () => board.newest() }) : null;
   pane.replaceChildren(...(current ? [current.element] : []));
   mark();
 }

@@ -4,6 +4,7 @@ import { Board } from "./board.js";
 import { copy, h, isFinal, prints, root, say, toast } from "./dom.js";
 import { count, note } from "./format.js";
 import { row, taskUrl } from "./row.js";
+import { sweep } from "./sweep.js";
 
 const MOST_ROWS = 4;
 
@@ -34,6 +35,7 @@ export class Outlook {
     bottom.append(
       this.result,
       h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#command() }, "Show the command"),
+      h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#sweep() }, "Try several values…"),
       h("section", { class: "now", hidden: true }, h("h2", {}, "Running and queued"), this.now),
     );
     this.#drawFacts();
@@ -172,6 +174,14 @@ export class Outlook {
     if (line.dataset.text === text) return;
     line.dataset.text = text;
     line.replaceChildren(h("b", {}, task.name), `: ${text}. `, h("a", { href: taskUrl(task.id) }, "Open the job"));
+  }
+
+  #sweep() {
+    const queued = (tasks) => {
+      for (const task of tasks) this.#started.add(task.id), this.board.tasks.set(task.id, task);
+      this.#drawNow();
+    };
+    sweep({ train: this.#train, fields: this.#fields, values: this.#values, service: this.service.value, queued });
   }
 
   async #command() {

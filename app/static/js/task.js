@@ -5,7 +5,7 @@ import { ask as question, chip, copy, h, isFinal, root, say, toast } from "./dom
 import { ago, clock, count, duration, figure, note, now } from "./format.js";
 import { files } from "./files.js";
 import { Gallery } from "./gallery.js";
-import { fileUrl, follow, post } from "./live.js";
+import { ask as request, fileUrl, follow, post } from "./live.js";
 import { Log, TAIL } from "./log.js";
 import { drawBar } from "./row.js";
 import { Settings } from "./settings.js";
@@ -15,11 +15,12 @@ export class Task {
   #cursors = { log: -TAIL, scalars: 0, files: 0 };
   #parts = {};
 
-  constructor(id, { back, open }) {
+  /** `tasks()` are those that the page knows, for comparing. */
+  constructor(id, { back, open, tasks }) {
     this.id = id;
     this.open = open;
     this.log = new Log(id);
-    this.chart = new Chart();
+    this.chart = new Chart(id, tasks);
     this.gallery = new Gallery(id);
     this.files = files(id);
     this.settings = new Settings(id);
@@ -175,6 +176,8 @@ export class Task {
       final && this.lora && ["Download LoRA", () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)],
       !final && !task.cancel && ["Stop", () => this.#stop("stop")],
       task.state === "running" && task.kind === "command" && !task.cancel && ["Stop and save", () => this.#stop("save")],
+      task.state === "waiting" && task.position !== 1 && ["First in line", () => this.#move(1)],
+      task.state === "waiting" && ["To the end", () => this.#move(-1)],
       final && ["Run again", () => this.#retry()],
       task.kind === "command" && ["Edit and train", () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
     ].filter(Boolean);
@@ -199,6 +202,18 @@ export class Task {
       const task = await post(`live/tasks/${this.id}/retry`);
       this.open(task.id);
       toast(`Queued again${task.position ? `, position ${task.position}` : ""}.`);
+    });
+  }
+
+  /** Before or behind all other tasks that wait for the same service. */
+  #move(way) {
+    return this.#act(async () => {
+      const { tasks } = await request("live/tasks?limit=200");
+      const others = tasks.filter((task) => task.state === "waiting" && task.service === this.#view.service && task.id !== this.id);
+      const priorities = others.map((task) => task.priority);
+      const priority = others.length ? (way > 0 ? Math.max(...priorities) + 1 : Math.min(...priorities) - 1) : this.#view.priority;
+      const task = await post(`live/tasks/${this.id}/priority`, { priority });
+      toast(task.position ? `Position ${task.position} now.` : "Moved.");
     });
   }
 

@@ -8,7 +8,7 @@ const OWN = ["train_data_dir", "reg_data_dir", "output_name", "output_dir", "sam
 
 const MOST_WARNINGS = 5;
 
-export function tools({ train, put, values, presets, families }) {
+export function tools({ train, put, values, presets, families, find }) {
   const preset = h(
     "select",
     { "aria-label": "Start from a preset" },
@@ -77,6 +77,7 @@ export function tools({ train, put, values, presets, families }) {
           "div",
           { class: "bar" },
           h("h1", {}, "New training"),
+          find,
           preset,
           h("span", { class: "acts" }, button("Import…", () => chooser.click()), button("Export", save), button("Reset", () => put({}))),
           chooser,

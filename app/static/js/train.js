@@ -6,6 +6,7 @@
 import { ask as request, post } from "./live.js";
 import { root, toast } from "./dom.js";
 import { Fields } from "./fields.js";
+import { finder } from "./finder.js";
 import { Outlook } from "./outlook.js";
 import { tools } from "./tools.js";
 import { welcome } from "./welcome.js";
@@ -173,7 +174,7 @@ async function start(list) {
   button.disabled = false;
 }
 
-const bar = tools({ train, put, values: sent, presets: table.presets, families: Object.values(table.family_checkboxes) });
+const bar = tools({ train, put, values: sent, presets: table.presets, families: Object.values(table.family_checkboxes), find: finder(fields) });
 fields.watch();
 bar.mount();
 outlook.mount();

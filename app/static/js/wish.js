@@ -61,7 +61,7 @@ export class Wish {
     this.gridNote = h("p", { class: "lp-muted hint", hidden: true }, "One prompt with every saved epoch of a training, at each weight, shared out over all instances.");
     return h(
       "form",
-      { class: "lp-card", onsubmit: (event) => (event.preventDefault(), this.submit()) },
+      { class: "lp-card", novalidate: true, onsubmit: (event) => (event.preventDefault(), this.submit()) },
       h("header", {}, h("h1", {}, "Generate"), this.modes),
       this.gridNote,
       row("Prompt", "w-prompt", this.prompt),

@@ -1,0 +1,147 @@
+"""The Generate page in a real browser: the wish, what is drawn of it, and what becomes of it after."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.fake_gateway import FakeGateway, progress
+from tests.browser.stage import PHONE, field, until
+
+PROMPTS = "# mine\na yellow star --w 64 --h 64 --s 20 --l 3.0 --d 5 --n dull, grey\na cat"
+
+
+def picture(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def trained(gateway: FakeGateway) -> FakeGateway:
+    """A model, and a finished training with two epochs."""
+    gateway.models.append({"name": "tiny", "path": "models/tiny", "pipeline": "x", "size": 1})
+    gateway.loras.append({"name": "moon", "path": "loras/moon.safetensors", "task": "tr", "base_model": ""})
+    settings = {"model": "models/tiny", "settings": {"sample_prompts": PROMPTS}}
+    gateway.add("tr", name="moon", state="succeeded", started_at=1.0, finished_at=2.0, details=settings)
+    gateway.file("tr", "output/moon-000001.safetensors", b"1", kind="checkpoint", epoch=1, step=10)
+    gateway.file("tr", "output/moon.safetensors", b"2", kind="lora", step=20)
+    return gateway
+
+
+def generate(page: Page) -> None:
+    page.get_by_role("button", name="Generate", exact=True).click()
+
+
+def queries(gateway: FakeGateway) -> list[dict[str, Any]]:
+    return [json.loads(base64.b64decode(sent["data"])) for sent in gateway.submitted]
+
+
+def test_nothing_drawn_and_no_prompt_are_said_plainly(page: Page, gateway: FakeGateway) -> None:
+    page.goto("/generate")
+    expect(page.locator(".shown")).to_contain_text("Nothing drawn yet")
+    generate(page)
+    expect(page.locator(".problem")).to_have_text("Say what is to be drawn.")
+    page.fill("#w-prompt", "a cat")
+    page.fill("#w-width", "63")
+    generate(page)
+    expect(page.locator(".problem")).to_contain_text("Width")
+    assert not gateway.submitted
+
+
+def test_a_finished_training_leads_to_a_picture_with_and_without_its_lora(
+    page: Page, trained: FakeGateway
+) -> None:
+    page.goto("/jobs?task=tr")
+    page.click("text=Try it")
+    expect(page.locator(".lora select")).to_have_value("loras/moon.safetensors")
+    expect(page.locator("#w-prompt")).to_have_value("a yellow star")
+    expect(page.locator("#w-negative")).to_have_value("dull, grey")
+    generate(page)
+    expect(page.locator(".drawing .cell")).to_have_count(2)
+    without, own = queries(trained)
+    assert without["loras"] == [] and own["loras"] == [{"name": "loras/moon.safetensors", "weight": 1}]
+    assert without["seed"] == own["seed"] == 5
+    assert own["width"] == 64 and own["output"] == "file"
+    first, second = (sent["id"] for sent in trained.submitted)
+    # previews come while it is drawn, then the pictures
+    trained.update(first, state="running", position=None, progress=progress(5, 20))
+    trained.file(first, "p5.png", picture("grey"), kind="sample", step=5)
+    expect(page.locator('img[alt="Preview"]')).to_have_js_property("naturalWidth", 64)
+    trained.drawn(first, picture("teal"))
+    trained.drawn(second, picture("tomato"))
+    expect(page.locator(".picture img")).to_have_count(2)
+    expect(page.locator(".picture img").first).to_have_js_property("naturalWidth", 64)
+    assert "signature" not in page.content()
+    # and are there after a reload
+    page.reload()
+    expect(page.locator(".picture img")).to_have_count(2)
+    expect(page.locator("#w-prompt")).to_have_value("a yellow star")
+
+
+def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
+    page: Page, context: BrowserContext, trained: FakeGateway
+) -> None:
+    other = context.new_page()
+    other.goto("/generate")
+    expect(other.locator(".shown")).to_contain_text("Nothing drawn yet")
+    page.goto("/generate?lora=tr&grid=1")
+    expect(page.locator("#w-training")).to_have_value("tr")
+    page.fill("#w-weights", "0.5, 1")
+    generate(page)
+    expect(page.locator(".grid tbody th")).to_have_text(["epoch 1", "finished"])
+    sent = queries(trained)
+    assert [query["loras"][-1]["weight"] for query in sent] == [0.5, 1, 0.5, 1]
+    assert sent[0]["loras"][-1]["name"] == "jobs/tr/output/moon-000001.safetensors"
+    for task in trained.submitted[:3]:
+        trained.drawn(task["id"], picture("teal"))
+    expect(page.locator(".picture img")).to_have_count(3)
+    expect(page.locator(".drawing .line")).to_have_text("3 of 4 done")
+    expect(other.locator(".picture img")).to_have_count(3)
+    other.close()
+    last = trained.submitted[3]["id"]
+    trained.update(last, state="failed", reason="the LoRA was made for SDXL", finished_at=3.0)
+    expect(page.locator(".drawing .line")).to_contain_text("1 of 4 not drawn: the LoRA was made for SDXL")
+
+
+def test_a_prompt_goes_to_the_samples_of_the_next_training(page: Page, trained: FakeGateway) -> None:
+    page.goto("/generate?lora=tr")
+    expect(page.locator("#w-prompt")).to_have_value("a yellow star")
+    page.uncheck("text=Draw it without the LoRA, too")
+    generate(page)
+    until(lambda: len(trained.submitted) == 1, what="the query")
+    trained.drawn(trained.submitted[0]["id"], picture("teal"))
+    page.click("text=To training samples")
+    page.goto("/")
+    samples = page.locator(field("sample_prompts"))
+    expect(samples).to_have_value(
+        "a yellow star in sks style --w 64 --h 64 --s 20 --l 3.0 --d 5\n"
+        "a blue circle in sks style --w 64 --h 64 --s 20 --l 3.0 --d 5\n"
+        "a red heart in sks style --w 64 --h 64 --s 20 --l 3.0 --d 5\n"
+        "a cyan ring in sks style --w 64 --h 64 --s 20 --l 3.0 --d 5\n"
+        "a yellow star --n dull, grey --w 64 --h 64 --s 20 --l 3 --d 5"
+    )
+
+
+def test_without_a_service_that_draws_the_page_says_so(page: Page, gateway: FakeGateway) -> None:
+    gateway.services[0]["description"] = {"containers": []}
+    page.goto("/generate")
+    expect(page.locator(".problem")).to_contain_text("No service draws pictures")
+
+
+def test_a_queued_drawing_says_its_place_and_can_be_stopped(page: Page, trained: FakeGateway) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto("/generate")
+    page.fill("#w-prompt", "a cat")
+    generate(page)
+    expect(page.locator(".drawing .line")).to_contain_text("queued, position 1")
+    expect(page.locator(".drawing")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.click(".drawing >> text=Stop")
+    expect(page.locator(".drawing .line")).to_have_text("stopped")
