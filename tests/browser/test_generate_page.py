@@ -27,9 +27,11 @@ def picture(colour: str) -> bytes:
 def trained(gateway: FakeGateway) -> FakeGateway:
     """A model, and a finished training with two epochs."""
     gateway.models.append({"name": "tiny", "path": "models/tiny", "pipeline": "x", "size": 1})
-    gateway.loras.append({"name": "moon", "path": "loras/moon.safetensors", "task": "tr", "base_model": ""})
+    gateway.loras.append({"name": "moon", "path": "loras/moon-tr.safetensors", "task": "", "base_model": ""})
     settings = {"model": "models/tiny", "settings": {"sample_prompts": PROMPTS}}
-    gateway.add("tr", name="moon", state="succeeded", started_at=1.0, finished_at=2.0, details=settings)
+    times = {"started_at": 1.0, "finished_at": 2.0}
+    output = "/data/loras/moon-tr.safetensors"
+    gateway.add("tr", name="moon", state="succeeded", output=output, details=settings, **times)
     gateway.file("tr", "output/moon-000001.safetensors", b"1", kind="checkpoint", epoch=1, step=10)
     gateway.file("tr", "output/moon.safetensors", b"2", kind="lora", step=20)
     return gateway
@@ -60,13 +62,13 @@ def test_a_finished_training_leads_to_a_picture_with_and_without_its_lora(
 ) -> None:
     page.goto("/jobs?task=tr")
     page.click("text=Try it")
-    expect(page.locator(".lora select")).to_have_value("loras/moon.safetensors")
+    expect(page.locator(".lora select")).to_have_value("loras/moon-tr.safetensors")
     expect(page.locator("#w-prompt")).to_have_value("a yellow star")
     expect(page.locator("#w-negative")).to_have_value("dull, grey")
     generate(page)
     expect(page.locator(".drawing .cell")).to_have_count(2)
     without, own = queries(trained)
-    assert without["loras"] == [] and own["loras"] == [{"name": "loras/moon.safetensors", "weight": 1}]
+    assert without["loras"] == [] and own["loras"] == [{"name": "loras/moon-tr.safetensors", "weight": 1}]
     assert without["seed"] == own["seed"] == 5
     assert own["width"] == 64 and own["output"] == "file"
     first, second = (sent["id"] for sent in trained.submitted)

@@ -351,3 +351,23 @@ def test_the_service_page_shows_instances_and_why_there_are_so_many(page: Page, 
     expect(page.locator('[data-instance="kohya_job-0001"] a')).to_have_text("my style")
     expect(page.locator(".journal")).to_contain_text("Start 1.A task waits.")
     assert "the-service-token" not in page.content()
+
+
+def test_the_service_page_is_plain_when_nothing_runs_and_fits_a_phone(
+    page: Page, gateway: FakeGateway
+) -> None:
+    gateway.services.clear()
+    page.set_viewport_size(PHONE)
+    page.goto("/service")
+    expect(page.locator(".services")).to_contain_text("No service yet")
+    expect(page.locator("#lp-page")).to_contain_text("No instance is running")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    gateway.stop()
+    try:
+        expect(page.locator(".lp-banner")).to_contain_text("does not answer")
+    finally:
+        gateway.start()
+    expect(page.locator(".lp-banner")).to_be_hidden()
+    gateway.instances.append(instance("kohya_job-0001"))
+    gateway.pool_changed()
+    expect(page.locator('[data-instance="kohya_job-0001"]')).to_contain_text("idle")

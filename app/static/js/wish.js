@@ -130,7 +130,8 @@ export class Wish {
     } catch (error) {
       return toast(error.message, true);
     }
-    const lora = this.#known.loras.find((each) => each.task === id) ?? this.#known.loras.find((each) => each.name === task.name);
+    const file = task.output?.split("/").at(-1);
+    const lora = this.#known.loras.find(({ path, task: of }) => of === id || (file && path.endsWith(`/${file}`)));
     const settings = task.details?.settings ?? {};
     const sample = promptOf(settings.sample_prompts ?? "");
     const model = this.#known.models.find(({ path, name }) => [path, name].includes(task.details?.model) || [path, name].includes(lora?.base_model));
