@@ -9,6 +9,7 @@ A command that has let that many queries pass has the next instance kept free fo
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,25 @@ def pick(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None) -> Pick
     dispatch = _Pass(lines, before, places, snapshot)
     assignments = tuple(dispatch.run())
     return Picks(assignments, lines.count_overtaken({a.task for a in assignments}, dispatch.skipped))
+
+
+class _Least:
+    """The smallest share among some users, and among those beside one of them."""
+
+    def __init__(self) -> None:
+        self._user = ""
+        self._first = self._second = math.inf
+
+    def add(self, user: str, share: float) -> None:
+        if share < self._first:
+            if user != self._user:
+                self._second = self._first
+            self._user, self._first = user, share
+        elif user != self._user:
+            self._second = min(self._second, share)
+
+    def beside(self, user: str) -> float:
+        return self._second if user == self._user else self._first
 
 
 def _short(task: WaitingTask) -> bool:
@@ -137,28 +157,31 @@ class _Pass:
     def _choose(self, head: WaitingTask, open_to: list[_Place]) -> tuple[WaitingTask, _Place]:
         """The next task and its place: an idle instance as long as there is one, with the model if one has it."""
         idle = open_to[0].idle
-        allowed = {place.instance.id for place in open_to}
         best = self._warmest(head, idle)
-        if best and best.instance.id in allowed:
+        if best and (open_to is self._places or best in open_to):
             return head, best
+        near = self._may_pass()
         wanted: dict[str, tuple[WaitingTask, _Place]] = {}
-        for task in self._may_pass():
+        for task in near:
             match = self._warmest(task, idle)
             if match and match.instance.id != task.avoid:
                 wanted.setdefault(match.instance.id, (task, match))
-        fitting = [place for place in open_to if place.idle == idle]
+        fitting = [place for place in open_to if place.idle == idle] if wanted else open_to[:1]
         for place in fitting:
             if place.instance.id not in wanted:
-                return self._worth_loading(head, place), place
+                return self._worth_loading([head, *near], place), place
         return next(wanted[place.instance.id] for place in fitting if place.instance.id in wanted)
 
-    def _worth_loading(self, head: WaitingTask, place: _Place) -> WaitingTask:
-        """Whose model a cold instance loads: the one that most tasks for each of its instances want."""
-        if not head.models:
-            return head
-        near = [head, *(t for t in self._may_pass() if t.models and t.avoid != place.instance.id)]
+    def _worth_loading(self, near: list[WaitingTask], place: _Place) -> WaitingTask:
+        """Whose model a cold instance loads: the one that most tasks for each of its instances want.
+
+        `near` begins with the first in line; where that one needs no model, it is its turn.
+        """
+        if not near[0].models:
+            return near[0]
         wanting = Counter(task.models[0] for task in near)
-        return max(near, key=lambda t: wanting[t.models[0]] / (self._holders[t.models[0]] + NO_HOLDER))
+        fitting = [task for task in near if task is near[0] or task.avoid != place.instance.id]
+        return max(fitting, key=lambda t: wanting[t.models[0]] / (self._holders[t.models[0]] + NO_HOLDER))
 
     def _warmest(self, task: WaitingTask, idle: bool) -> _Place | None:
         if not task.models:
@@ -167,24 +190,28 @@ class _Pass:
         fitting = [place for place in having if place.free > 0 and place.idle == idle]
         return max(fitting, key=lambda place: place.warm(task), default=None)
 
-    def _may_pass(self) -> Iterator[WaitingTask]:
-        """The tasks of the window that may go before its first."""
-        passed: list[WaitingTask] = []
+    def _may_pass(self) -> list[WaitingTask]:
+        """The tasks of the window that may go before its first to meet a warm model, or to have one loaded."""
+        head, rank = self._window[0], self._lines.rank
+        found: list[WaitingTask] = []
+        oldest, least = math.inf, _Least()
         for task in self._window:
-            fits = task.kind == "query" or self._places[0].idle
-            if passed and fits and _short(task) and all(self._yields(earlier, task) for earlier in passed):
-                yield task
+            share = self._lines.share.get(task.user, 0.0)
+            if (
+                task is not head
+                and task.models
+                and (task.kind == "query" or self._places[0].idle)
+                and _short(task)
+                and rank[task.id] == rank[head.id]
+                and task.created_at <= oldest + MAX_LEAD
+                and share <= least.beside(task.user) + MAX_SHARE_AHEAD
+            ):
+                found.append(task)
             if not self._patient(task):
-                return
-            passed.append(task)
-
-    def _yields(self, earlier: WaitingTask, task: WaitingTask) -> bool:
-        """Whether `earlier` may be passed by `task`, as far as those two are concerned."""
-        rank, share = self._lines.rank, self._lines.share
-        if rank[task.id] != rank[earlier.id] or task.created_at > earlier.created_at + MAX_LEAD:
-            return False
-        ahead = share.get(task.user, 0.0) - share.get(earlier.user, 0.0)
-        return task.user == earlier.user or ahead <= MAX_SHARE_AHEAD
+                break
+            oldest = min(oldest, task.created_at)
+            least.add(task.user, share)
+        return found
 
     def _patient(self, task: WaitingTask) -> bool:
         return self._overtaken.get(task.id, 0) + self.skipped[task.id] < MAX_OVERTAKEN
