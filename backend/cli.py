@@ -182,6 +182,30 @@ def gui(
     serve(endpoint, key, host, port, data_dir.resolve(), root_path, username=username, password=password)
 
 
+@app.command()
+def doctor(
+    data_dir: DataDir = DEFAULT_DATA,
+    host: Annotated[str, typer.Option(help="Address that `up` would listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
+    ui_port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
+    as_json: AsJson = False,
+) -> None:
+    """Look at what a deployment on this machine needs: name what is wrong, and what mends it."""
+    from backend.doctor import Verdict, examine
+
+    findings = []
+    for finding in examine(_settings(data_dir, host, port), ports=(port, ui_port)):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.verdict:<6} {finding.part:<12} {finding.said}", flush=True)
+            if finding.mend:
+                print(f"{'':<19} -> {finding.mend}", flush=True)
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    if any(finding.verdict is Verdict.FAULT for finding in findings):
+        raise typer.Exit(1)
+
+
 @app.command(context_settings={"allow_interspersed_args": False})
 def submit(
     command: Annotated[
