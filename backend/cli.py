@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend.cli_dataset import app as dataset_app
+from backend.cli_form import app as form_app
+from backend.cli_options import (
+    DEFAULT_DATA,
+    DEFAULT_ENDPOINT,
+    AsJson,
+    DataDir,
+    Endpoint,
+    ServiceName,
+    Token,
+    connected,
+    print_json,
+    print_table,
+    stored_token,
+)
 from backend.cli_scaling import replay, workload
+from backend.cli_task import curve, download, files, priority, retry, show
 from backend.errors import InvalidInput, LorapoolError
 
 if TYPE_CHECKING:
@@ -33,27 +45,7 @@ app = typer.Typer(
 service_app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
 app.add_typer(service_app, name="service")
 app.add_typer(dataset_app, name="dataset")
-app.command()(replay)
-app.command()(workload)
-
-DataDir = Annotated[
-    Path,
-    typer.Option(
-        "--data-dir", envvar="LORAPOOL_DATA_DIR", help="The data folder: datasets, models, jobs, store."
-    ),
-]
-Endpoint = Annotated[str, typer.Option(envvar="LORAPOOL_ENDPOINT", help="Where the gateway answers.")]
-Token = Annotated[
-    str,
-    typer.Option(
-        envvar="LORAPOOL_TOKEN", help="The token; by default the one in the data folder.", show_default=False
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-ServiceName = Annotated[str, typer.Option("--service", "-s", help="Name of the service.")]
-
-DEFAULT_ENDPOINT = "http://127.0.0.1:8000"
-DEFAULT_DATA = Path("data")
+app.add_typer(form_app, name="form")
 
 
 def main() -> None:
@@ -178,7 +170,7 @@ def gui(
 
     if bool(username) != bool(password):
         raise InvalidInput("--username and --password belong together; nothing was started")
-    key = token or _stored_token(data_dir)
+    key = token or stored_token(data_dir)
     serve(endpoint, key, host, port, data_dir.resolve(), root_path, username=username, password=password)
 
 
@@ -224,7 +216,7 @@ def submit(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Queue a command or a training; prints the task's id."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         if (form is None) == (not command):
             raise InvalidInput("give either a command or --form FORM.json; nothing was queued")
         if form is not None:
@@ -257,7 +249,7 @@ def tool(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Queue a tool for LoRA files of the data folder; prints the task's id."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         task = client.service(service).tool(*arguments, user=user, priority=priority)
         print(task.id, flush=True)
         if follow:
@@ -303,11 +295,11 @@ def generate(
 
     keys = words.keys(model, lora or [], size, steps, guidance, seed, negative, scheduler)
     keys |= {"count": count, **words.start(image, strength)}
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         drawn = client.service(service).generate(prompt, user=user, **keys).wait()
     files = [str(file) for file in drawn.save(out)]
     if as_json:
-        _print_json({"files": files, "seeds": drawn.seeds, "seconds": drawn.seconds, **drawn.parameters})
+        print_json({"files": files, "seeds": drawn.seeds, "seconds": drawn.seconds, **drawn.parameters})
     else:
         print("\n".join(files))
 
@@ -334,7 +326,7 @@ def grid(
     from backend import picture_words as words
 
     keys = words.keys(model, [], size, steps, guidance, seed, negative, scheduler)
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         pool = client.service(service)
         wanted = words.weights(weights)
         run = pool.grid(prompt, checkpoints=pool.checkpoints(task), weights=wanted, **keys)
@@ -344,6 +336,24 @@ def grid(
     print(out)
     if any(cell.error for cell in run.cells.values()):
         raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List the base models and the LoRAs that `generate` can name, the newest LoRA first."""
+    with connected(endpoint, token, data_dir) as client:
+        found = client.models()
+    if as_json:
+        print_json(asdict(found))
+        return
+    rows = [("model", each.name, each.pipeline) for each in found.models]
+    rows += [("lora", each.name, each.base_model) for each in found.loras]
+    print_table(("KIND", "NAME", "OF"), rows, empty="nothing in models/ and loras/ yet")
 
 
 @app.command()
@@ -357,13 +367,15 @@ def ps(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """List tasks, newest first."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         found = client.tasks(service, state=state, limit=limit)
     if as_json:
-        _print_json([asdict(task) for task in found])
+        print_json([asdict(task) for task in found])
         return
     rows = [(t.id, t.state, t.name or t.kind, _doing(t), _ago(t.created_at)) for t in found]
-    _table(("TASK", "STATE", "NAME", "", "CREATED"), rows, empty="no tasks yet; `lorapool submit` queues one")
+    print_table(
+        ("TASK", "STATE", "NAME", "", "CREATED"), rows, empty="no tasks yet; `lorapool submit` queues one"
+    )
 
 
 @app.command()
@@ -375,7 +387,7 @@ def logs(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Print a task's log. With -f, the exit code is 0 only if the task succeeded."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         if follow:
             _follow(client, task)
             return
@@ -392,7 +404,7 @@ def cancel(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Take a waiting task from the queue, or stop a running one."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         view = client.task(task).cancel(save=save)
     print(f"{view.id} is {view.state}" + ("" if view.final else ", it was asked to end"))
 
@@ -407,10 +419,10 @@ def why(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """What the supervisor decided about instances, and why."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         found = client.decisions(service, limit=limit)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from backend.scaling.journal import Entry, folded
 
@@ -429,13 +441,13 @@ def instances(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """List instances."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         found = client.instances()
     if as_json:
-        _print_json([asdict(instance) for instance in found])
+        print_json([asdict(instance) for instance in found])
         return
     rows = [(i.id, i.service, i.state, i.device, str(i.completed), ", ".join(i.tasks)) for i in found]
-    _table(("INSTANCE", "SERVICE", "STATE", "DEVICE", "DONE", "TASKS"), rows, empty="no instances")
+    print_table(("INSTANCE", "SERVICE", "STATE", "DEVICE", "DONE", "TASKS"), rows, empty="no instances")
 
 
 @service_app.command("create")
@@ -447,7 +459,7 @@ def service_create(
 ) -> None:
     """Deploy a service, or replace the description of one that exists."""
     wanted = _read_description(description)
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         view = client.create_service(wanted.raw)
     print(f"{view.name} ({view.type}) is {view.state}")
 
@@ -460,16 +472,16 @@ def service_list(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """List services."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         found = client.services()
     if as_json:
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return
     rows = [
         (s.name, s.type, s.state, f"{s.instances} ({s.min}..{s.max})", str(s.waiting), str(s.running))
         for s in found
     ]
-    _table(("SERVICE", "TYPE", "STATE", "INSTANCES", "WAITING", "RUNNING"), rows, empty="no services")
+    print_table(("SERVICE", "TYPE", "STATE", "INSTANCES", "WAITING", "RUNNING"), rows, empty="no services")
 
 
 @service_app.command("show")
@@ -480,8 +492,8 @@ def service_show(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Show one service, whole, as JSON."""
-    with _client(endpoint, token, data_dir) as client:
-        _print_json(asdict(client.service(name).view()))
+    with connected(endpoint, token, data_dir) as client:
+        print_json(asdict(client.service(name).view()))
 
 
 @service_app.command("delete")
@@ -492,7 +504,7 @@ def service_delete(
     data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Remove a service: its waiting tasks are cancelled, its running ones stopped."""
-    with _client(endpoint, token, data_dir) as client:
+    with connected(endpoint, token, data_dir) as client:
         view = client.service(name).delete()
     print(f"{view.name} is removed")
 
@@ -511,7 +523,7 @@ def service_schema() -> None:
     """Print the JSON schema of descriptions, for editors."""
     from backend.service.schema import schema
 
-    _print_json(schema())
+    print_json(schema())
 
 
 def _read_description(path: Path) -> Description:
@@ -526,22 +538,6 @@ def _read_description(path: Path) -> Description:
     for warning in (*parsed.warnings, *scaling_warnings(parsed.description)):
         print(f"warning: {warning}", file=sys.stderr)
     return parsed.description
-
-
-@contextmanager
-def _client(endpoint: str, token: str, data_dir: Path) -> Iterator[Client]:
-    from backend.client import Client
-
-    with Client(endpoint, token or _stored_token(data_dir)) as client:
-        yield client
-
-
-def _stored_token(data_dir: Path) -> str:
-    """The administrator's token of a deployment on this machine; empty when it may not be read."""
-    try:
-        return (data_dir / "token").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _settings(data_dir: Path, host: str, port: int) -> Any:
@@ -600,21 +596,12 @@ def _ago(at: float) -> str:
     return f"{_duration(max(0.0, time.time() - at))} ago"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    if not rows:
-        print(empty)
-        return
-    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
-    for row in (head, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
 def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+for _command in (show, retry, priority, curve, files, download, replay, workload):
+    app.command()(_command)
 
 
 if __name__ == "__main__":

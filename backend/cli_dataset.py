@@ -30,6 +30,32 @@ _SHOWN = 12
 
 
 @app.command()
+def add(
+    files: Annotated[list[Path], typer.Argument(help="Pictures, captions, zip archives; from anywhere.")],
+    to: Annotated[str, typer.Option(help="The folder for them, such as 'datasets/cats/10_sks cat'.")],
+    data_dir: DataDir = _DATA,
+) -> None:
+    """Copy pictures and captions into a dataset, archives unpacked; a name that is taken gets a number."""
+    from kohya_adapter.dataset import take_in
+
+    paths = [file.expanduser().resolve() for file in files]
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise InvalidArgument("files", f"there is no file {missing}; nothing was copied")
+    taken = sum(take_in(data_dir, [path], to, upload_dir=path.parent) for path in paths)
+    print(f"{taken} pictures were put into {to}")
+
+
+@app.command()
+def sample(data_dir: DataDir = _DATA) -> None:
+    """Put the small model and the pictures that come with lorapool into the data folder."""
+    from backend.samples import install
+
+    for path in install(data_dir):
+        print(path.relative_to(data_dir))
+
+
+@app.command()
 def prepare(
     source: Annotated[str, typer.Argument(help="Pictures with their captions, in the data folder.")],
     destination: Annotated[str, typer.Argument(help="The folder to make.")],

@@ -15,8 +15,9 @@ A widget keeps nothing that is not on the server: a cell may be run again, a ker
 """
 
 from app.notebook.deployment import Pool
+from app.notebook.generate import Generate
 from app.notebook.pool_monitor import PoolMonitor
 from app.notebook.task_monitor import TaskMonitor
 from app.notebook.training_form import TrainingForm
 
-__all__ = ["Pool", "PoolMonitor", "TaskMonitor", "TrainingForm"]
+__all__ = ["Generate", "Pool", "PoolMonitor", "TaskMonitor", "TrainingForm"]

@@ -63,3 +63,9 @@ def widgets(book: nbformat.NotebookNode) -> int:
     """How many widgets its cells show."""
     outputs = (output for cell in book.cells for output in cell.get("outputs", []))
     return sum("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs)
+
+
+def pictures(book: nbformat.NotebookNode) -> list[str]:
+    """The pictures that its cells have displayed, as base64."""
+    outputs = (output for cell in book.cells for output in cell.get("outputs", []))
+    return [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]

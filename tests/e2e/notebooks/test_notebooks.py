@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.notebooks.running import NOTEBOOKS, printed, run, widgets
+from tests.e2e.notebooks.running import NOTEBOOKS, pictures, printed, run, widgets
 from tests.support.box import Box
 
 STEPS = 12
@@ -21,6 +21,17 @@ def test_a_lora_is_trained_and_then_drawn_with(box: Box, tmp_path: Path) -> None
     assert "lora" in printed(book)
     assert widgets(book) == 2
     assert list((box.data_dir / "loras").glob("moonlight*.safetensors"))
+
+    # When the second notebook draws with what the first has made
+    book = run("02_generate", tmp_path, DATA=str(box.data_dir), STEPS=4)
+    # Then there is a picture without the LoRA, one with it, and a grid of both weights
+    said = printed(book)
+    assert "without a LoRA" in said and "'moonlight" in said
+    assert said.count("done") == 2, said
+    before, after, grid = pictures(book)
+    assert before != after
+    assert len(grid) > len(after)
+    assert widgets(book) == 1
 
 
 def test_a_pool_is_looked_after(box: Box, tmp_path: Path) -> None:
