@@ -46,7 +46,7 @@ SAVE_EVERY = 5.0
 LOOK_EVERY = 1.0
 """Seconds after which the progress of what runs is read again, and the forecast of a long queue made anew."""
 
-LONG_QUEUE = 100
+LONG_QUEUE, READ_AT_ONCE = 100, 1000
 _NOT_NEEDED = "not needed any more"
 _STAYING = (InstanceState.STARTING, InstanceState.IDLE, InstanceState.BUSY)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
@@ -145,37 +145,39 @@ class Pool:
         self._saved_at = self.clock.monotonic()
 
     def _see(self, present: list[Instance], changed: set[str] | None) -> Seen:
-        waiting = self.store.run(tasks.waiting(self.name))
+        look = self.store.run(tasks.look(self.name))
         stale = self._known.keys() if changed is None else changed
-        self._known = {t: self._known[t] for t in waiting if t in self._known and t not in stale}
-        new = [task for task in waiting if task not in self._known]
-        for brief in self.store.run_all([tasks.brief(task) for task in new]):
-            if brief is not None:
-                self._known[brief.id] = brief
-        active = self._see_active(changed)
+        self._known = {t: self._known[t] for t in look.waiting if t in self._known and t not in stale}
+        self._known |= self._read([task for task in look.waiting if task not in self._known])
+        active = self._see_active(look.active, changed)
         mine = [i for i in present if i.service == self.name]
         ordered = sorted(
-            (self._known[t] for t in waiting if t in self._known), key=lambda b: (-b.priority, b.index)
+            (self._known[t] for t in look.waiting if t in self._known), key=lambda b: (-b.priority, b.index)
         )
         return Seen(tuple(ordered), active, tuple(mine))
 
-    def _see_active(self, changed: set[str] | None) -> dict[str, Brief]:
+    def _see_active(self, ids: list[str], changed: set[str] | None) -> dict[str, Brief]:
         """The tasks that instances hold; how far those are that did not change is read about once a second."""
-        ids = self.store.run(tasks.active(self.name))
         now = self.clock.monotonic()
         if changed is None or now - self._looked_at >= LOOK_EVERY:
             self._looked_at, self._active = now, {}
         kept = {t: self._active[t] for t in ids if t in self._active and t not in (changed or ())}
-        new = self.store.run_all([tasks.brief(task) for task in ids if task not in kept])
-        self._active = kept | {brief.id: brief for brief in new if brief is not None}
+        self._active = kept | self._read([task for task in ids if task not in kept])
         return self._active
+
+    def _read(self, ids: list[str]) -> dict[str, Brief]:
+        found: dict[str, Brief] = {}
+        for first in range(0, len(ids), READ_AT_ONCE):
+            briefs = self.store.run(tasks.briefs(ids[first : first + READ_AT_ONCE]))
+            found |= {brief.id: brief for brief in briefs if brief is not None}
+        return found
 
     def _learn(self, seen: Seen) -> None:
         now = self.clock.time()
         ended = [brief for task, brief in self._running.items() if task not in seen.active]
-        for before, after in zip(
-            ended, self.store.run_all([tasks.brief(brief.id) for brief in ended]), strict=True
-        ):
+        states = self._read([brief.id for brief in ended])
+        for before in ended:
+            after = states.get(before.id)
             succeeded = after is not None and after.state is TaskState.SUCCEEDED
             self.learnt.ended(before, now, whole=succeeded)
         self._running = {task: b for task, b in seen.active.items() if b.state is TaskState.RUNNING}
@@ -367,7 +369,7 @@ class Pool:
         expected = expected_starts(snapshot, self.learnt.memory.overtaken) if snapshot.waiting else {}
         plans = {task: tasks.Plan(e.position, _known_time(e.start)) for task, e in expected.items()}
         if not _same_plans(plans, self._planned):
-            self.store.run_all(tasks.save_plan(self.name, plans))
+            self.store.run(tasks.save_plan(self.name, plans))
             self._planned = plans
 
 

@@ -96,9 +96,15 @@ def ids() -> Call[list[str]]:
 def present() -> Call[list[Instance]]:
     """Every instance that is not gone, by id, in one look."""
 
-    def read(answer: list[Any]) -> list[Instance]:
-        found = (assemble(name.decode(), rest) for name, *rest in answer)
-        return sorted((each for each in found if each is not None), key=lambda each: each.id)
+    def read(answer: bytes) -> list[Instance]:
+        found = []
+        for name, fields, held, lease in json.loads(answer.decode("utf-8", "replace")):
+            flat = list(fields)  # what is empty is an object in JSON written by Lua
+            text = dict(zip(flat[::2], flat[1::2], strict=True))
+            instance = _instance(name, text, list(held), lease)
+            if instance is not None:
+                found.append(instance)
+        return sorted(found, key=lambda each: each.id)
 
     return script("instances").then(read)
 
@@ -124,6 +130,10 @@ def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
     fields, held, lease = answers
     pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
     text = {name.decode(): value.decode() for name, value in pairs}
+    return _instance(instance, text, [item.decode() for item in held], lease)
+
+
+def _instance(instance: str, text: Mapping[str, str], held: Sequence[str], lease: int) -> Instance | None:
     if "state" not in text:
         return None
     place = None
@@ -135,7 +145,7 @@ def assemble(instance: str, answers: Sequence[Any]) -> Instance | None:
         state=InstanceState(text["state"]),
         created_at=float(text["created_at"]),
         slots=int(text.get("slots", 1)),
-        tasks=tuple(sorted(item.decode() for item in held)),
+        tasks=tuple(sorted(held)),
         ready_at=_time(text.get("ready_at")),
         idle_since=_time(text.get("idle_since")),
         place=place,

@@ -290,33 +290,59 @@ _BRIEF = (
 
 def brief(task: str) -> Call[Brief | None]:
     """One task for a scheduling pass; None when it is unknown."""
+    return briefs([task]).then(lambda found: found[0])
 
-    def read(answer: list[bytes | None]) -> Brief | None:
-        text = {
-            name: (value or b"").decode("utf-8", "replace")
-            for name, value in zip(_BRIEF, answer, strict=True)
-        }
-        if not text["state"]:
-            return None
-        progress = records.decode(text["progress"]) if text["progress"] else None
-        return Brief(
-            id=task,
-            state=TaskState(text["state"]),
-            kind=cast(Kind, text["kind"]),
-            index=int(text["index"]),
-            created_at=float(text["created_at"]),
-            user=text["user"],
-            priority=int(text["priority"] or 0),
-            instance=text["instance"],
-            attempt=int(text["attempt"] or 0),
-            started_at=_time(text["started_at"]),
-            assigned_at=_time(text["assigned_at"]),
-            progress=progress if isinstance(progress, Progress) else None,
-            details=json.loads(text["details"] or "{}"),
-            last_instance=text["last_instance"],
-        )
 
-    return command("HMGET", key("task", task), *_BRIEF).then(read)
+def briefs(of: Sequence[str]) -> Call[list[Brief | None]]:
+    """Many tasks for a scheduling pass, in the order of their ids; None for those that are unknown."""
+
+    def read(answer: bytes) -> list[Brief | None]:
+        found = json.loads(answer.decode("utf-8", "replace"))
+        return [_brief(task, values) for task, values in zip(of, found, strict=True)]
+
+    return script("briefs", len(_BRIEF), *_BRIEF, *of).then(read)
+
+
+def _brief(task: str, values: Sequence[str | Literal[False]]) -> Brief | None:
+    state, kind, index, created_at, user, priority, *rest = (value or "" for value in values)
+    instance, attempt, started_at, assigned_at, progress, details, last_instance = rest
+    if not state:
+        return None
+    said = records.decode(progress) if progress else None
+    return Brief(
+        id=task,
+        state=TaskState(state),
+        kind=cast(Kind, kind),
+        index=int(index),
+        created_at=float(created_at),
+        user=user,
+        priority=int(priority or 0),
+        instance=instance,
+        attempt=int(attempt or 0),
+        started_at=_time(started_at),
+        assigned_at=_time(assigned_at),
+        progress=said if isinstance(said, Progress) else None,
+        details=json.loads(details) if details and details != "{}" else {},
+        last_instance=last_instance,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ids of a service's tasks: those that wait, in the order of the RQ queue, and those that instances hold."""
+
+    waiting: list[str]
+    active: list[str]
+
+
+def look(service: str) -> Call[Look]:
+    """What there is to be scheduled."""
+
+    def read(answer: bytes) -> Look:
+        found = json.loads(answer)
+        return Look(list(found["waiting"]), list(found["active"]))
+
+    return script("look", service).then(read)
 
 
 def by_request(service: str, request_id: str) -> Call[str | None]:
@@ -408,18 +434,10 @@ class Plan:
     expected_start: float | None
 
 
-def save_plan(service: str, plans: Mapping[str, Plan]) -> list[Call[Any]]:
+def save_plan(service: str, plans: Mapping[str, Plan]) -> Call[Any]:
     """Replace what is expected of the waiting tasks."""
-    name = key("plan", service)
-    calls = [command("DEL", name)]
-    if plans:
-        flat = [
-            part
-            for task, plan in plans.items()
-            for part in (task, json.dumps([plan.position, plan.expected_start]))
-        ]
-        calls.append(command("HSET", name, *flat))
-    return calls
+    texts = {task: json.dumps([plan.position, plan.expected_start]) for task, plan in plans.items()}
+    return script("plan", service, json.dumps(texts))
 
 
 def plan(service: str, task: str) -> Call[Plan | None]:

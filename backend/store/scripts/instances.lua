@@ -1,4 +1,4 @@
--- Every instance that is not gone: (id, its fields, its tasks, the milliseconds that its lease has left) *
+-- Every instance that is not gone, as JSON: (id, its fields, its tasks, the milliseconds that its lease has left) *
 local found = {}
 for _, id in ipairs(redis.call('SMEMBERS', P.instances)) do
   found[#found + 1] = {
@@ -6,4 +6,4 @@ for _, id in ipairs(redis.call('SMEMBERS', P.instances)) do
     redis.call('PTTL', P.lease .. id)
   }
 end
-return found
+return cjson.encode(found)

@@ -41,7 +41,7 @@ def test_removing_ends_everything_of_it(world: World) -> None:
     world.assigned(other, assigned)
     world.store.run(pools.save(world.service, {"x": 1}))
     world.store.run(pools.note_decision(world.service, {"x": 1}, changes=True))
-    world.store.run_all(tasks.save_plan(world.service, {waiting: Plan(1, None)}))
+    world.store.run(tasks.save_plan(world.service, {waiting: Plan(1, None)}))
     world.store.run_all(services.forget(world.service))
     # no task can be put, none waits
     with pytest.raises(NotFound):
@@ -82,10 +82,10 @@ def test_what_a_supervisor_learnt_and_decided_is_kept(world: World) -> None:
 
 
 def test_plans_are_replaced_whole(world: World) -> None:
-    world.store.run_all(tasks.save_plan(world.service, {"a": Plan(1, 5.5), "b": Plan(2, None)}))
+    world.store.run(tasks.save_plan(world.service, {"a": Plan(1, 5.5), "b": Plan(2, None)}))
     assert world.store.run(task_queue.plans(world.service)) == {"a": Plan(1, 5.5), "b": Plan(2, None)}
-    world.store.run_all(tasks.save_plan(world.service, {"b": Plan(1, None)}))
+    world.store.run(tasks.save_plan(world.service, {"b": Plan(1, None)}))
     assert world.store.run(tasks.plan(world.service, "a")) is None
     assert world.store.run(tasks.plan(world.service, "b")) == Plan(1, None)
-    world.store.run_all(tasks.save_plan(world.service, {}))
+    world.store.run(tasks.save_plan(world.service, {}))
     assert world.store.run(task_queue.plans(world.service)) == {}
