@@ -193,7 +193,7 @@ def doctor(
             if finding.mend:
                 print(f"{'':<19} -> {finding.mend}", flush=True)
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     if any(finding.verdict is Verdict.FAULT for finding in findings):
         raise typer.Exit(1)
 
