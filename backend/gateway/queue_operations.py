@@ -86,10 +86,10 @@ async def put(request: QueueRequest, target: Target, body: bytes) -> Response:
 
 
 def header_text(text: str) -> str:
-    """Text as far as a header can carry it."""
+    """Text as far as a header can carry it: ASCII that can be seen, without blanks around it."""
     if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
+        return text.strip(" ")
+    return "".join(c if " " <= c <= "~" else "?" for c in text).strip(" ")
 
 
 async def end(request: QueueRequest, target: Target) -> Response:

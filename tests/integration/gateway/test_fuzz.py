@@ -49,7 +49,22 @@ NAMES = [
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.one_of(
     st.sampled_from(
-        ["true", "false", "0", "1", "-1", "3", "1,2", "0s", "100ms", "command", "query", "", "x" * 5000]
+        [
+            "true",
+            "false",
+            "0",
+            "1",
+            "-1",
+            "3",
+            "1,2",
+            "0s",
+            "100ms",
+            "command",
+            "query",
+            "",
+            " x ",
+            "x" * 5000,
+        ]
     ),
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(str),

@@ -148,6 +148,19 @@ def test_a_request_id_is_stored_once_even_after_it_was_consumed(
     assert attributes(http, path(name))["stream.length"] == "0"
 
 
+@pytest.mark.parametrize(("given", "shown"), [(" a b ", "a b"), ("中\n", "??"), (" ", "")])
+def test_a_request_id_that_no_header_can_carry_is_kept_in_the_tag(
+    box: Box, http: httpx.Client, name: str, given: str, shown: str
+) -> None:
+    box.create(name)
+
+    put = http.post(path(name), params={"requestId": given}, content=b"x")
+
+    assert (put.text, put.headers["X-Eas-Queueservice-Request-Id"]) == ("1", shown)
+    raw = http.get(path(name), params={"requestId": given})
+    assert (raw.content, raw.headers["X-Eas-Queueservice-Request-Id"]) == (b"x", shown)
+
+
 def test_a_request_may_have_several_different_results(box: Box, http: httpx.Client, name: str) -> None:
     box.create(name)
     for data in (b"first", b"second", b"second"):
