@@ -40,6 +40,8 @@ _PAUSE = 0.4
 _PROGRESS = 1.0
 _RETRY = (0.3, 0.6, 1.2, 2.4)
 _MANY = 12
+_TRAININGS = 40
+_MOST_READS = 5
 
 
 def short(task: Message) -> Message:
@@ -108,7 +110,7 @@ class Board:
                 attempt += 1
 
     async def _read_all(self) -> None:
-        newest = (await self._gateway.get("tasks", limit=NEWEST))["tasks"]
+        newest = await self._newest()
         unended = (await self._gateway.get("tasks", state=_UNENDED, limit=NEWEST))["tasks"]
         self._tasks = {task["id"]: short(task) for task in (*newest, *unended)}
         self._loaded = True
@@ -116,6 +118,18 @@ class Board:
             self._lost = False
             self._tell(_gateway_is("back"))
         self._tell(self._everything())
+
+    async def _newest(self) -> list[Message]:
+        """The newest tasks, and so many more that pictures do not push all trainings out."""
+        found: list[Message] = []
+        for _ in range(_MOST_READS):
+            before = {"before": found[-1]["index"]} if found else {}
+            tasks = (await self._gateway.get("tasks", limit=NEWEST, **before))["tasks"]
+            found += tasks
+            trainings = sum(task["kind"] != "query" for task in found)
+            if len(tasks) < NEWEST or trainings >= _TRAININGS:
+                break
+        return found
 
     async def _read_changes(self) -> None:
         changed: asyncio.Queue[Message | None] = asyncio.Queue()
@@ -186,9 +200,12 @@ class Board:
         return tasks | await self._named(ended[:_MANY])
 
     def _forget(self) -> None:
-        ended = [t for t in self._tasks.values() if t["finished_at"] is not None]
-        for task in sorted(ended, key=lambda t: float(t["created_at"]))[: max(0, len(ended) - 2 * NEWEST)]:
-            del self._tasks[task["id"]]
+        ended = [task for task in self._tasks.values() if task["finished_at"] is not None]
+        for pictures in (True, False):
+            these = [task for task in ended if (task["kind"] == "query") == pictures]
+            these.sort(key=lambda task: float(task["created_at"]), reverse=True)
+            for task in these[2 * NEWEST :]:
+                del self._tasks[task["id"]]
 
 
 def _gateway_is(state: str, reason: str = "") -> Message:

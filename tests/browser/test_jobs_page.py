@@ -66,6 +66,15 @@ def test_the_list_shows_newest_first_with_state_position_and_bar(page: Page, gat
     expect(row(page, "one")).to_contain_text("the disk is full")
 
 
+def test_many_pictures_push_no_training_out_of_the_list(page: Page, gateway: FakeGateway) -> None:
+    gateway.add("one", name="cats", state="succeeded", finished_at=time.time())
+    for n in range(120):
+        gateway.add(f"p{n}", kind="query", state="succeeded", finished_at=time.time())
+    page.goto("/jobs")
+    expect(row(page, "one")).to_be_visible()
+    expect(page.locator(".list [data-task]")).to_have_count(1)
+
+
 def test_the_list_follows_what_happens(page: Page, gateway: FakeGateway) -> None:
     gateway.add("one", position=1)
     page.goto("/jobs")
