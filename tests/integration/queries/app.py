@@ -36,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def behave(self):
         url = urlsplit(self.path)
+        if url.path == "/unload":
+            note(path="unload")
+            return self.answer(204)
         self.tags = dict(parse_qsl(url.query))
         self.data = self.rfile.read(int(self.headers["Content-Length"]))
         self.delivery = int(self.headers["X-EAS-QueueService-Delivery"])
@@ -44,8 +47,10 @@ class Handler(BaseHTTPRequestHandler):
         name, *words = url.path.strip("/").split("/")
         getattr(self, f"do_{name or 'echo'}")(*words)
 
-    def answer(self, status, body=b""):
+    def answer(self, status, body=b"", **more):
         self.send_response(status)
+        for name, value in more.items():
+            self.send_header("X-Lorapool-" + name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -59,6 +64,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_status(self, status):
         self.answer(int(status), b"no memory")
+
+    def do_final(self):
+        self.answer(400, b'{"error": "Bad", "field": "size", "message": "is odd"}', Final="1")
+
+    def do_load(self, model):
+        self.answer(200, b"loaded", Loaded=json.dumps([model]))
 
     def do_flaky(self):
         self.answer(500 if self.delivery == 1 else 200, str(self.delivery).encode())

@@ -143,13 +143,29 @@ def test_a_cancelled_query_lets_go_of_the_app_and_frees_its_slot(alone: Pictures
     assert alone.item(request, seconds=0.0) is None
 
 
+SECONDS = os.environ.get("LORAPOOL_QUERY_SECONDS", "0.2")
+"""How long the app sleeps over each of the forty queries; 2 in the long variant."""
+
+
 def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> None:
     alone.deploy(instances=4, slots=2)
     alone.ready(4)
-    requests = [alone.put("sleep/0.2")[1] for _ in range(40)]
+    requests = [alone.put(f"sleep/{SECONDS}")[1] for _ in range(40)]
     until(lambda: len(alone.book()) >= 12, "some have begun")
-    victim = next(i for i in alone.instances() if i["tasks"])
+    victim = next(i for i in alone.instances() if len(i["tasks"]) == 2)
     os.kill(victim["pid"], signal.SIGKILL)
+
+    def elsewhere() -> bool:
+        """Whether every query of the dead instance is another's, or done."""
+        views = [alone.http.get(f"/api/v1/tasks/{task}").json() for task in victim["tasks"]]
+        return all(
+            view["state"] == "succeeded" or view["instance"] not in ("", victim["id"]) for view in views
+        )
+
+    until(elsewhere, "others have the queries of the instance that was killed", 5.0)
+    while alone.http.get(f"/api/v1/services/{alone.name}").json()["waiting"]:
+        # Nobody is given more than fits, so that nobody can be idle while another has a query too many.
+        assert all(len(instance["tasks"]) <= 2 for instance in alone.instances())
     answers = [alone.item(request) for request in requests]
     found = [json.loads(answer[0]) for answer in answers if answer is not None]
     assert len(found) == 40
@@ -273,3 +289,39 @@ def test_a_query_on_a_service_without_an_app_is_answered_and_never_run(
     assert found[1]["lastCode"] == "501"
     assert alone.state(index) == "failed"
     assert not trap.exists()
+
+
+def test_an_app_that_says_an_answer_is_final_is_not_asked_again(alone: Pictures) -> None:
+    alone.deploy(queue={"max_delivery": 5})
+    index, request = alone.put("final")
+    found = alone.item(request)
+    assert found is not None
+    assert found[1]["lastCode"] == "400"
+    assert [entry["delivery"] for entry in alone.asked(request)] == [1]
+    assert alone.task(index)["reason"] == "the app answered 400: size: is odd"
+
+
+def test_what_an_app_has_loaded_is_known_and_it_makes_room_for_a_command(alone: Pictures) -> None:
+    # Given an app that says what it has in memory, and where it is told to give that back
+    alone.deploy(rpc={"unload_path": "/unload"})
+    alone.answer("load/sd15")
+    assert alone.instances()[0]["loaded"] == ["sd15"]
+    pid = alone.book()[-1]["pid"]
+    # When a command takes the instance
+    url = f"/api/predict/{alone.name}"
+    index = int(alone.http.post(url, params={"taskType": "command"}, content=b"true").text)
+    until(lambda: alone.state(index) == "succeeded", "the command has run")
+    # Then it was told to, and goes on
+    assert "unload" in [entry["path"] for entry in alone.book()]
+    assert json.loads(alone.answer("sleep/0")[0])["pid"] == pid
+
+
+def test_an_app_without_a_way_to_unload_is_stopped_for_a_command_and_started_again(alone: Pictures) -> None:
+    alone.deploy()
+    pid = json.loads(alone.answer("sleep/0")[0])["pid"]
+    url = f"/api/predict/{alone.name}"
+    check = f"sh -c 'if kill -0 {pid}; then exit 1; fi'"
+    index = int(alone.http.post(url, params={"taskType": "command"}, content=check.encode()).text)
+    until(lambda: alone.task(index)["state"] in ("succeeded", "failed"), "the command has run")
+    assert alone.state(index) == "succeeded", "the app was still there"
+    assert json.loads(alone.answer("sleep/0")[0])["pid"] != pid
