@@ -78,7 +78,7 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
         try:
             assert isinstance(parse(body), GenerationRequest)
         except InvalidArgument as refused:
-            assert refused.field
+            assert refused.message
 
 
 def test_a_body_that_nests_deeper_than_python_reads_is_refused() -> None:
