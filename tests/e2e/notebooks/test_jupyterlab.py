@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,10 @@ from tests.support.box import Box, free_port, until
 
 SLOW = 60_000
 """Milliseconds that a kernel or a training may take to begin on a busy machine."""
+
+
+PICTURES = os.environ.get("SCREENSHOTS", "")
+"""The folder that the documentation's picture goes to."""
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +93,13 @@ def grows(number: Callable[[], int], what: str) -> None:
 @pytest.mark.timeout(200)
 def test_the_button_starts_a_training_and_the_widget_follows_it(page: Page, box: Box) -> None:
     # Given the notebook, run as far as the form
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=SLOW)
     first = page.locator(".jp-CodeCell .cm-content").first
     first.click()
-    run = page.locator('button[data-command="notebook:run-cell-and-select-next"], [data-command*="run-cell"]')
     form = page.get_by_role("button", name="Start training")
     for _ in range(5):
         page.keyboard.press("Shift+Enter")
         time.sleep(0.1)
-    del run
     expect(form).to_be_visible(timeout=SLOW)
     # When a number is typed that cannot be
     rank = page.get_by_label("Learning rate", exact=True)
@@ -116,6 +120,9 @@ def test_the_button_starts_a_training_and_the_widget_follows_it(page: Page, box:
     grows(count(curve, "data-points"), "the curve")
     grows(count(log, "data-last"), "the log")
     expect(page.locator(".widget-image").first).to_be_visible()
+    if PICTURES:
+        log.scroll_into_view_if_needed()
+        page.screenshot(path=Path(PICTURES) / "notebook.png")
     # When it is stopped in the widget
     page.get_by_role("button", name="Stop…").click()
     page.get_by_role("button", name="Stop now").click()
