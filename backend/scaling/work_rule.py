@@ -78,13 +78,20 @@ class _Need:
     recheck: float = math.inf
 
     def wish(self, current: int) -> Wish:
-        soon = f"{self.reached} will be reached within {self.patience:.3g} s"
-        booting = f"{self.booting} have an instance starting"
+        served = [
+            f"{count} {how}"
+            for count, how in (
+                (self.reached, f"will be reached within {self.patience:.3g} s"),
+                (self.booting, "will have an instance that is starting"),
+            )
+            if count
+        ]
         wake_at = self.recheck if self.reached else None
+        waiting = f"of {plural(self.waiting, 'task')} waiting"
         if not self.starts:
-            return Wish(current, f"of {plural(self.waiting, 'task')} waiting, {soon}, {booting}", "", wake_at)
-        why = f"of {plural(self.waiting, 'task')} waiting, {self.starts} would not be reached soon enough"
-        return Wish(current + self.starts, why, f"{soon}, {booting}", wake_at)
+            return Wish(current, f"{waiting}, {', '.join(served)}", "", wake_at)
+        why = f"{waiting}, {self.starts} would not be reached soon enough"
+        return Wish(current + self.starts, why, ", ".join(served), wake_at)
 
 
 def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: float) -> _Need:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.deploy import scaling_warnings
 from backend.errors import InvalidArgument
 from backend.scaling import parse_autoscaler
 from backend.service import ServiceType, default_description, parse
@@ -145,3 +146,18 @@ def test_the_default_service_is_sound() -> None:
 def test_which_services_run_tasks() -> None:
     runs = {kind for kind in ServiceType if kind.runs_tasks}
     assert runs == {ServiceType.SCALABLE_JOB, ServiceType.SCALABLE_JOB_SERVICE}
+
+
+def test_the_calendar_is_read_and_what_means_nothing_in_the_autoscaler_is_said() -> None:
+    jobs = [{"Name": "morning", "Schedule": "0 30 8 * * *", "TargetSize": 2}]
+    found = parse({**BASE, "autoscaler": {"max": 3, "mx": 4}, "cronscaler": {"ScaleJobs": jobs}})
+    assert found.description.cronscaler == {"ScaleJobs": jobs}
+    assert found.warnings == ()
+    (said,) = scaling_warnings(found.description)
+    assert said.startswith("autoscaler.mx:")
+
+
+def test_a_calendar_that_is_wrong_is_refused() -> None:
+    found = parse({**BASE, "cronscaler": {"ScaleJobs": [{"Schedule": "at noon", "TargetSize": 2}]}})
+    with pytest.raises(InvalidArgument, match=r"cronscaler\.ScaleJobs\.0\.Schedule"):
+        scaling_warnings(found.description)

@@ -397,3 +397,29 @@ def test_leaving_it_for_the_same_reasons_is_one_entry_that_grows(box: Box) -> No
     again = box.new_pool()
     again.step(read_instances(box.store), [])
     assert box.decisions()[0]["times"] == before + 1
+
+
+def test_what_the_calendar_says_is_started_and_ended(box: Box) -> None:
+    # given a job that fired at the new year
+    yearly = {"Name": "new year", "Schedule": "0 0 0 1 1 *", "TargetSize": 2}
+    box.describe(autoscaler={"min": 0, "max": 3}, cronscaler={"ScaleJobs": [yearly]})
+    box.pool.description = box.store.run(services.get(box.service)).description
+    # then its instances are started, and the journal says for whom
+    box.step()
+    assert len(box.launcher.orders) == 2
+    assert box.decisions()[0]["why"] == "new year is scheduled with 2"
+    # when one that fires every second is deployed too, the calendar is read anew and they go
+    secondly = {"Schedule": "* * * * * *", "TargetSize": 0}
+    box.describe(autoscaler={"min": 0, "max": 3}, cronscaler={"ScaleJobs": [yearly, secondly]})
+    box.pool.description = box.store.run(services.get(box.service)).description
+    box.step()
+    assert [i for i in read_instances(box.store) if i.service == box.service] == []
+
+
+def test_a_stopped_service_has_no_calendar(box: Box) -> None:
+    always = {"Schedule": "* * * * * *", "TargetSize": 2}
+    box.describe(autoscaler={"min": 0, "max": 3}, cronscaler={"ScaleJobs": [always]})
+    box.pool.description = box.store.run(services.get(box.service)).description
+    box.pool.stopped = True
+    box.step()
+    assert box.launcher.orders == {}
