@@ -27,12 +27,12 @@ from backend.cli_options import (
     stored_token,
 )
 from backend.cli_scaling import replay, workload
+from backend.cli_service import app as service_app
 from backend.cli_task import curve, download, files, priority, retry, show
 from backend.errors import InvalidInput, LorapoolError
 
 if TYPE_CHECKING:
     from backend.client import Client
-    from backend.service import Description
     from backend.views import TaskView
 
 app = typer.Typer(
@@ -42,7 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-service_app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
 app.add_typer(service_app, name="service")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(form_app, name="form")
@@ -448,96 +447,6 @@ def instances(
         return
     rows = [(i.id, i.service, i.state, i.device, str(i.completed), ", ".join(i.tasks)) for i in found]
     print_table(("INSTANCE", "SERVICE", "STATE", "DEVICE", "DONE", "TASKS"), rows, empty="no instances")
-
-
-@service_app.command("create")
-def service_create(
-    description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
-    """Deploy a service, or replace the description of one that exists."""
-    wanted = _read_description(description)
-    with connected(endpoint, token, data_dir) as client:
-        view = client.create_service(wanted.raw)
-    print(f"{view.name} ({view.type}) is {view.state}")
-
-
-@service_app.command("list")
-def service_list(
-    as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
-    """List services."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.services()
-    if as_json:
-        print_json([asdict(each) for each in found])
-        return
-    rows = [
-        (s.name, s.type, s.state, f"{s.instances} ({s.min}..{s.max})", str(s.waiting), str(s.running))
-        for s in found
-    ]
-    print_table(("SERVICE", "TYPE", "STATE", "INSTANCES", "WAITING", "RUNNING"), rows, empty="no services")
-
-
-@service_app.command("show")
-def service_show(
-    name: Annotated[str, typer.Argument(help="The service's name.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
-    """Show one service, whole, as JSON."""
-    with connected(endpoint, token, data_dir) as client:
-        print_json(asdict(client.service(name).view()))
-
-
-@service_app.command("delete")
-def service_delete(
-    name: Annotated[str, typer.Argument(help="The service's name.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
-    """Remove a service: its waiting tasks are cancelled, its running ones stopped."""
-    with connected(endpoint, token, data_dir) as client:
-        view = client.service(name).delete()
-    print(f"{view.name} is removed")
-
-
-@service_app.command("check")
-def service_check(
-    description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
-) -> None:
-    """Read a description without deploying it: what is wrong, what has no effect here."""
-    found = _read_description(description)
-    print(f"{found.name} ({found.type}) can be deployed")
-
-
-@service_app.command("schema")
-def service_schema() -> None:
-    """Print the JSON schema of descriptions, for editors."""
-    from backend.service.schema import schema
-
-    print_json(schema())
-
-
-def _read_description(path: Path) -> Description:
-    """The description in a file; what has no effect here goes to standard error."""
-    from backend.deploy import scaling_warnings
-    from backend.service import parse
-
-    try:
-        parsed = parse(path.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}; nothing was deployed") from None
-    for warning in (*parsed.warnings, *scaling_warnings(parsed.description)):
-        print(f"warning: {warning}", file=sys.stderr)
-    return parsed.description
 
 
 def _settings(data_dir: Path, host: str, port: int) -> Any:

@@ -164,6 +164,10 @@ class Client:
         """A change. With `repeat` it may be sent again after a broken connection."""
         return self._request("POST", path, body=body, repeat=repeat)
 
+    def put(self, path: str, body: Any) -> Any:
+        """Replace something; may be sent again after a broken connection."""
+        return self._request("PUT", path, body=body, repeat=True)
+
     def delete(self, path: str) -> Any:
         """Remove something."""
         return self._request("DELETE", path, repeat=False)
@@ -249,6 +253,38 @@ class Service:
     def delete(self) -> ServiceView:
         """Remove it; its waiting tasks are cancelled, its running ones stopped."""
         return read(ServiceView, self.client.delete(f"services/{quote(self.name, safe='')}"))
+
+    def update(self, description: Mapping[str, Any]) -> ServiceView:
+        """Replace its description; its tasks, queues and token stay, and instances change as they become idle."""
+        return read(ServiceView, self.client.put(self._path(), dict(description)))
+
+    def stop(self) -> ServiceView:
+        """Let its instances end what they run and leave; what is queued waits until it is started."""
+        return read(ServiceView, self.client.post(self._path("stop"), repeat=True))
+
+    def start(self) -> ServiceView:
+        """Let it work again."""
+        return read(ServiceView, self.client.post(self._path("start"), repeat=True))
+
+    def scale(self, instances: int) -> ServiceView:
+        """Keep exactly so many instances."""
+        body = {"instances": instances}
+        return read(ServiceView, self.client.post(self._path("scale"), body, repeat=True))
+
+    def autoscale(self, autoscaler: Mapping[str, Any] | None) -> ServiceView:
+        """Set the rules of scaling as a description has them; None removes them."""
+        path = self._path("autoscaler")
+        answer = self.client.delete(path) if autoscaler is None else self.client.put(path, dict(autoscaler))
+        return read(ServiceView, answer)
+
+    def cronscale(self, cronscaler: Mapping[str, Any] | None) -> ServiceView:
+        """Set scheduled scaling as a description has it; None removes it."""
+        path = self._path("cronscaler")
+        answer = self.client.delete(path) if cronscaler is None else self.client.put(path, dict(cronscaler))
+        return read(ServiceView, answer)
+
+    def _path(self, action: str = "") -> str:
+        return f"services/{quote(self.name, safe='')}" + (f"/{action}" if action else "")
 
     def submit(
         self,

@@ -19,7 +19,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from backend.errors import LorapoolError
-from backend.gateway import answers, discovery, generation_api, queue_docs, services_api, tasks_api
+from backend.gateway import (
+    answers,
+    discovery,
+    generation_api,
+    queue_docs,
+    service_control,
+    services_api,
+    tasks_api,
+)
 from backend.gateway.auth import Authority
 from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
@@ -90,6 +98,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app = _Application(queue_api, lifespan)
     app.state.gateway = gateway
     app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(service_control.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(discovery.router, prefix="/api/v1")
     app.include_router(generation_api.router, prefix="/api/v1", responses=_ERRORS)

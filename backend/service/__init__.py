@@ -20,7 +20,7 @@ from backend.service.description import (
     Variable,
     default_description,
 )
-from backend.service.reading import Parsed, parse
+from backend.service.reading import Parsed, parse, with_part
 
 __all__ = [
     "DEFAULT_SERVICE",
@@ -36,4 +36,5 @@ __all__ = [
     "Variable",
     "default_description",
     "parse",
+    "with_part",
 ]

@@ -157,3 +157,15 @@ def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
         old = tree.get(head)
         tree[head] = {**old, **inner} if isinstance(old, dict) else inner
     return tree
+
+
+def with_part(raw: Mapping[str, Any], part: str, value: Any) -> dict[str, Any]:
+    """The description with one of its parts (`autoscaler`) replaced, or removed by None, however it was spelled."""
+
+    def without(level: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in level.items() if k != part and not k.startswith(f"{part}.")}
+
+    changed = without({k: v for k, v in raw.items() if not k.startswith(f"metadata.{part}")})
+    if isinstance(changed.get("metadata"), Mapping):
+        changed["metadata"] = without(changed["metadata"])
+    return changed if value is None else changed | {part: value}

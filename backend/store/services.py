@@ -35,12 +35,19 @@ def save(
         ),
         command("HSETNX", name, "created_at", created_at),
         command("SADD", key("services"), description.name),
-        command(
-            "PUBLISH",
-            key("events"),
-            json.dumps({"kind": "service", "id": description.name, "service": description.name}),
-        ),
+        _announce(description.name),
     ]
+
+
+def set_stopped(name: str, stopped: bool) -> list[Call[Any]]:
+    """Whether a service may have instances; what is queued stays queued."""
+    return [command("HSET", key("service", name), "stopped", int(stopped)), _announce(name)]
+
+
+def _announce(name: str) -> Call[Any]:
+    """Tell whoever listens that this service has changed."""
+    event = {"kind": "service", "id": name, "service": name}
+    return command("PUBLISH", key("events"), json.dumps(event))
 
 
 def names() -> Call[list[str]]:

@@ -1,0 +1,218 @@
+"""Commands about services: deploying them, looking at them, changing them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.cli_options import (
+    DEFAULT_DATA,
+    DEFAULT_ENDPOINT,
+    AsJson,
+    DataDir,
+    Endpoint,
+    Token,
+    connected,
+    print_json,
+    print_table,
+)
+from backend.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from backend.service import Description
+    from backend.views import ServiceView
+
+app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
+
+
+@app.command("create")
+def service_create(
+    description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Deploy a service, or replace the description of one that exists."""
+    wanted = _read_description(description)
+    with connected(endpoint, token, data_dir) as client:
+        view = client.create_service(wanted.raw)
+    print(f"{view.name} ({view.type}) is {view.state}")
+
+
+@app.command("list")
+def service_list(
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List services."""
+    with connected(endpoint, token, data_dir) as client:
+        found = client.services()
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    rows = [
+        (s.name, s.type, s.state, f"{s.instances} ({s.min}..{s.max})", str(s.waiting), str(s.running))
+        for s in found
+    ]
+    print_table(("SERVICE", "TYPE", "STATE", "INSTANCES", "WAITING", "RUNNING"), rows, empty="no services")
+
+
+@app.command("show")
+def service_show(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Show one service, whole, as JSON."""
+    with connected(endpoint, token, data_dir) as client:
+        print_json(asdict(client.service(name).view()))
+
+
+@app.command("delete")
+def service_delete(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Remove a service: its waiting tasks are cancelled, its running ones stopped."""
+    with connected(endpoint, token, data_dir) as client:
+        view = client.service(name).delete()
+    print(f"{view.name} is removed")
+
+
+@app.command("update")
+def service_update(
+    description: Annotated[Path, typer.Argument(help="The new description (JSON or YAML).")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Replace the description of a service that exists. Instances change one by one, as they become idle."""
+    wanted = _read_description(description)
+    with connected(endpoint, token, data_dir) as client:
+        _say_service(client.service(wanted.name).update(wanted.raw))
+
+
+@app.command("stop")
+def service_stop(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Let its instances end what they run and leave. What is queued waits until it is started."""
+    with connected(endpoint, token, data_dir) as client:
+        _say_service(client.service(name).stop())
+
+
+@app.command("start")
+def service_start(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Let a stopped service work again."""
+    with connected(endpoint, token, data_dir) as client:
+        _say_service(client.service(name).start())
+
+
+@app.command("scale")
+def service_scale(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    instances: Annotated[int, typer.Argument(help="How many.", min=0, max=1000)],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Keep exactly so many instances, until `autoscale` sets rules again."""
+    with connected(endpoint, token, data_dir) as client:
+        _say_service(client.service(name).scale(instances))
+
+
+@app.command("autoscale")
+def service_autoscale(
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    least: Annotated[int, typer.Option("--min", help="Fewest instances.", min=0)] = 1,
+    most: Annotated[int, typer.Option("--max", help="Most instances.", min=0)] = 10,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric and its threshold, avg_waiting_length=2; none: the rule by work."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="The rules as a description has them, instead of the options.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the rules.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Set the rules by which the number of instances follows the queue."""
+    from backend.service.text import read
+
+    rules: dict[str, Any] | None = {"min": least, "max": most}
+    if strategy and rules is not None:
+        rules["strategies"] = dict(_threshold(each) for each in strategy)
+    if file is not None:
+        try:
+            rules = read(file.read_bytes()).value
+        except OSError as error:
+            raise InvalidInput(f"cannot read {file}: {error.strerror}; nothing was changed") from None
+        rules = rules.get("autoscaler", rules)
+    with connected(endpoint, token, data_dir) as client:
+        _say_service(client.service(name).autoscale(None if remove else rules))
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """`metric=number`."""
+    metric, _, number = text.rpartition("=")
+    try:
+        return metric, float(number)
+    except ValueError:
+        raise InvalidInput(f"--strategy {text!r}: metric=number is expected; nothing was changed") from None
+
+
+def _say_service(view: ServiceView) -> None:
+    """One line about a service that was changed, and what of its description has no effect."""
+    for warning in view.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{view.name} ({view.type}) is {view.state}, {view.min} to {view.max} instances")
+
+
+@app.command("check")
+def service_check(
+    description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
+) -> None:
+    """Read a description without deploying it: what is wrong, what has no effect here."""
+    found = _read_description(description)
+    print(f"{found.name} ({found.type}) can be deployed")
+
+
+@app.command("schema")
+def service_schema() -> None:
+    """Print the JSON schema of descriptions, for editors."""
+    from backend.service.schema import schema
+
+    print_json(schema())
+
+
+def _read_description(path: Path) -> Description:
+    """The description in a file; what has no effect here goes to standard error."""
+    from backend.deploy import scaling_warnings
+    from backend.service import parse
+
+    try:
+        parsed = parse(path.read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}; nothing was deployed") from None
+    for warning in (*parsed.warnings, *scaling_warnings(parsed.description)):
+        print(f"warning: {warning}", file=sys.stderr)
+    return parsed.description

@@ -1,0 +1,136 @@
+"""Changing services: update, stop, start, scale, and their rules, by client and command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backend.client import Client
+from backend.errors import Forbidden, InvalidArgument, InvalidInput, NotFound
+from backend.service import parse, with_part
+from backend.store import services
+from tests.support.gateway_box import TOKEN, Box
+
+
+@pytest.fixture
+def client(box: Box) -> Iterator[Client]:
+    with box.client() as client:
+        yield client
+
+
+def described(name: str, **more: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "type": "ScalableJob"}, **more}
+
+
+def test_a_stopped_service_takes_tasks_and_says_what_it_is(box: Box, client: Client, name: str) -> None:
+    service = client.service(client.create_service(described(name, autoscaler={"min": 0})).name)
+    assert service.stop().state == "Stopped"
+    task = service.submit(command="true")
+    assert task.state == "waiting"
+    assert service.stop().state == "Stopped"
+    assert service.start().state == "Waiting"
+    store = box.store()
+    assert not store.run(services.get(name)).stopped
+    store.close()
+
+
+def test_scaling_is_written_into_the_description(box: Box, client: Client, name: str) -> None:
+    service = client.service(client.create_service(described(name, **{"autoscaler.min": 1})).name)
+    scaled = service.scale(3)
+    assert (scaled.min, scaled.max) == (3, 3)
+    ruled = service.autoscale({"min": 0, "max": 5, "strategies": {"avg_waiting_length": 2}})
+    assert (ruled.min, ruled.max) == (0, 5)
+    assert service.view().description["autoscaler"]["strategies"] == {"avg_waiting_length": 2}
+    plan = {"ScaleJobs": [{"Name": "evening", "Schedule": "0 0 18 * * *", "TargetSize": 2}]}
+    assert service.cronscale(plan).description["cronscaler"] == plan
+    assert "cronscaler" not in service.cronscale(None).description
+    assert "autoscaler" not in service.autoscale(None).description
+
+
+@pytest.mark.parametrize("rules", [{"min": 3, "max": 1}, {"min": "many"}, {"strategies": {"x": -1}}])
+def test_wrong_rules_change_nothing(box: Box, client: Client, name: str, rules: dict[str, Any]) -> None:
+    client.create_service(described(name, autoscaler={"min": 0, "max": 2}))
+    with pytest.raises(InvalidArgument):
+        client.service(name).autoscale(rules)
+    assert client.service(name).view().max == 2
+
+
+def test_an_update_keeps_the_token_and_is_of_this_service(box: Box, client: Client, name: str) -> None:
+    made = client.create_service(described(name))
+    updated = client.service(name).update(described(name, autoscaler={"min": 0, "max": 7}))
+    assert (updated.max, updated.token) == (7, made.token)
+    with pytest.raises(InvalidArgument, match="nothing was changed"):
+        client.service(name).update(described("another-name"))
+    with pytest.raises(NotFound):
+        client.service("nobody").update(described("nobody"))
+    with pytest.raises(NotFound):
+        client.service("nobody").stop()
+    with pytest.raises(InvalidInput):
+        client.service(name).scale(-1)
+
+
+def test_a_services_own_token_changes_nothing(box: Box, client: Client, name: str) -> None:
+    token = client.create_service(described(name)).token
+    with box.client(token or "") as own:
+        service = own.service(name)
+        for change in (
+            service.stop,
+            service.start,
+            lambda: service.scale(1),
+            lambda: service.autoscale({}),
+            lambda: service.autoscale(None),
+            lambda: service.update(described(name)),
+            lambda: service.cronscale(None),
+        ):
+            with pytest.raises(Forbidden):
+                change()
+
+
+def test_the_command_line_does_the_same(box: Box, client: Client, name: str, tmp_path: Any) -> None:
+    client.create_service(described(name))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "backend.cli", "service", *arguments),
+                *("--endpoint", box.url, "--token", TOKEN),
+            ],
+            capture_output=True,
+            text=True,
+        )
+
+    assert "2 to 2 instances" in run("scale", name, "2").stdout
+    said = run("autoscale", name, "--min", "0", "--max", "4", "--strategy", "avg_waiting_length=3")
+    assert "0 to 4 instances" in said.stdout, said.stderr
+    assert client.service(name).view().description["autoscaler"]["strategies"] == {"avg_waiting_length": 3.0}
+    (tmp_path / "rules.yaml").write_text("autoscaler:\n  min: 1\n  max: 6\n")
+    assert "1 to 6 instances" in run("autoscale", name, "--file", str(tmp_path / "rules.yaml")).stdout
+    wrong = run("autoscale", name, "--strategy", "fast")
+    assert wrong.returncode == 2 and "metric=number is expected" in wrong.stderr
+    assert "is Stopped" in run("stop", name).stdout
+    assert "is Waiting" in run("start", name).stdout
+    new = f'{{"name": "{name}", "type": "ScalableJob", "autoscaler.max": 9,}}  # a comment'
+    (tmp_path / "new.json").write_text(new)
+    assert "1 to 9 instances" in run("update", str(tmp_path / "new.json")).stdout
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"autoscaler": {"min": 1}},
+        {"autoscaler.min": 1, "autoscaler.behavior.onZero.scaleDownGracePeriodSeconds": 3},
+        {"metadata": {"autoscaler": {"max": 2}}},
+        {"metadata": {"autoscaler.max": 2}},
+        {"metadata.autoscaler.max": 2, "metadata.autoscaler": {"min": 1}},
+    ],
+)
+def test_a_part_is_replaced_however_it_was_spelled(raw: dict[str, Any]) -> None:
+    base = {"name": "svc", "type": "ScalableJob", "rpc.keepalive": 5}
+    found = parse(with_part(base | raw, "autoscaler", {"max": 3})).description
+    assert found.autoscaler == {"max": 3}
+    assert found.rpc.keepalive == 5
+    assert parse(with_part(base | raw, "autoscaler", None)).description.autoscaler == {}
