@@ -22,7 +22,9 @@ def replay(
     autoscaler: Annotated[
         Path | None,
         typer.Option(
-            "--autoscaler", "-a", help="JSON: an autoscaler, or a description that has one. [default: min 0]"
+            "--autoscaler",
+            "-a",
+            help="JSON: an autoscaler, or a description that has one. Without one, min is 0.",
         ),
     ] = None,
     cold_start: Annotated[
@@ -31,7 +33,9 @@ def replay(
     boot_sigma: Annotated[float, typer.Option(help="Spread of log-normal boot times; 0 for none.")] = 0.0,
     progress: Annotated[
         float | None,
-        typer.Option(help="Relative error of what running tasks report to be left. [default: no reports]"),
+        typer.Option(
+            help="Relative error of what running tasks report to be left; without it they report nothing."
+        ),
     ] = None,
     estimates: Annotated[
         bool, typer.Option("--estimates/--no-estimates", help="Guess run times from what has finished.")
@@ -42,7 +46,7 @@ def replay(
         bool | None,
         typer.Option(
             "--rivals/--no-rivals",
-            help="Show the usual rules beside it. [default: with a table, not with --json]",
+            help="Show the usual rules beside it. By default with a table, and not with --json.",
         ),
     ] = None,
     affinity_compare: Annotated[
