@@ -51,7 +51,7 @@ class PathOutsideDataFolder(InvalidInput):
     def __init__(self, path: str, field: str | None = None) -> None:
         where = f"{field}: " if field else ""
         super().__init__(
-            f"{where}the path {path!r} is outside the data folder. Nothing was read or written there; "
+            f"{where}the path {path[:200]!r} is outside the data folder. Nothing was read or written there; "
             "move or copy the files into the data folder and name them from there."
         )
         self.path = path

@@ -5,6 +5,7 @@ datasets/  models/  loras/  jobs/<task id>/  store/  logs/
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from backend.errors import PathOutsideDataFolder
@@ -21,10 +22,10 @@ def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> P
     that named it, for the message.
 
     Raises:
-        PathOutsideDataFolder: it points elsewhere, directly, by `..`, or through a link.
+        PathOutsideDataFolder: it points elsewhere, directly, by `..`, or through a link, or no file can have that name.
     """
     text = str(path)
-    if "\0" in text:
+    if not _possible(text):
         raise PathOutsideDataFolder(text, field)
     root = data_dir.resolve()
     try:
@@ -34,6 +35,19 @@ def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> P
     if resolved != root and root not in resolved.parents:
         raise PathOutsideDataFolder(text, field)
     return resolved
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes; Linux's NAME_MAX and PATH_MAX
+
+
+def _possible(text: str) -> bool:
+    """Whether a file system could hold such a path at all; asking it about another raises instead of answering."""
+    try:
+        whole = os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    longest = max(len(name) for name in whole.split(b"/"))
+    return b"\0" not in whole and longest <= _LONGEST_NAME and len(whole) <= _LONGEST_PATH
 
 
 def create(data_dir: Path) -> None:

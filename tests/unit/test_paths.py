@@ -38,7 +38,11 @@ def test_a_link_within_the_folder_is_resolved(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["..", "../data-2", "/etc/passwd", "datasets/../../x", "~root", "~nobody-of-this-name/x", "a\0b"]
+    "path",
+    [
+        *("..", "../data-2", "/etc/passwd", "datasets/../../x", "~root", "~nobody-of-this-name/x", "a\0b"),
+        *("x" * 256, "é" * 128, "x/" * 2048, "half a \ud800 character"),
+    ],
 )
 def test_a_path_outside_is_refused_with_its_field(data: Path, path: str) -> None:
     with pytest.raises(PathOutsideDataFolder) as caught:
