@@ -49,7 +49,7 @@ def main() -> None:
         cases = (
             Case("tiny, U-Net", TINY, 64, 4, 30, 2, with_text=False),
             Case("tiny, U-Net and text encoder", TINY, 64, 4, 30, 2, with_text=True),
-            Case("SD1.5 shape, U-Net", large, 64, 1, 9, 2, with_text=False),
+            Case("SD1.5 shape, U-Net", large, 64, 1, 9, 1, with_text=False),
         )
         chosen = [
             case for case in cases if not sys.argv[2:] or any(word in case.name for word in sys.argv[2:])
