@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from backend.errors import InvalidArgument
 from backend.training.command_line import did_you_mean
@@ -68,6 +68,7 @@ LR_SCHEDULERS = (
     "cosine_with_restarts",
     "cosine_with_min_lr",
     "polynomial",
+    "piecewise_constant",
     "inverse_sqrt",
     "warmup_stable_decay",
 )
@@ -142,6 +143,37 @@ def network_args(items: Sequence[str]) -> dict[str, float]:
         if key == "conv_dim" and value and value != int(value):
             raise InvalidArgument("network_args", f"conv_dim is {value!r}; it wants a whole number")
     return {key: float(value) for key, value in found.items() if value}
+
+
+StepRules: TypeAlias = tuple[tuple[float, int | None], ...]
+"""Factors of the learning rate, each with the step that it ends at; the last one lasts."""
+
+
+def step_rules(scheduler: str, items: Sequence[str]) -> StepRules:
+    """`lr_scheduler_args` of piecewise_constant, the one scheduler that has any: `step_rules=1:100,0.1:200,0.01`.
+
+    Raises:
+        InvalidArgument: it is missing there, is given to another scheduler, or is of another form.
+    """
+    field = "lr_scheduler_args"
+    if scheduler != "piecewise_constant":
+        if items:
+            raise InvalidArgument(field, f"has nothing that {scheduler} takes; leave it out")
+        return ()
+    given = "".join(items).removeprefix("step_rules=").strip("'\"")
+    *parts, last = given.split(",")
+    try:
+        pairs = [(float(factor), int(end)) for factor, end in (part.split(":") for part in parts)]
+        rules: StepRules = (*pairs, (float(last), None))
+    except ValueError:
+        raise InvalidArgument(
+            field,
+            "of piecewise_constant wants factors and the steps they end at: step_rules=1:100,0.1:200,0.01",
+        ) from None
+    ends = [end for _, end in pairs]
+    if ends != sorted(set(ends)) or min(factor for factor, _ in rules) < 0:
+        raise InvalidArgument(field, "has steps that do not rise, or a factor below 0")
+    return rules
 
 
 def _literal(field: str, key: str, text: str) -> Any:

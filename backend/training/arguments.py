@@ -140,11 +140,8 @@ def _fill_in_optimizer(values: dict[str, Any]) -> None:
     values["optimizer_args"] = allowed.keywords(
         "optimizer_args", values["optimizer_args"] or (), kind.keywords, kind.name
     )
-    if values["lr_scheduler_args"]:
-        raise InvalidArgument(
-            "lr_scheduler_args", "belongs to scheduler classes, which are not imported by name"
-        )
-    allowed.member("lr_scheduler", values["lr_scheduler"], allowed.LR_SCHEDULERS)
+    scheduler = allowed.member("lr_scheduler", values["lr_scheduler"], allowed.LR_SCHEDULERS)
+    values["lr_scheduler_args"] = allowed.step_rules(scheduler, values["lr_scheduler_args"] or ())
     if values["log_with"] not in (None, "", "tensorboard"):
         raise InvalidArgument(
             "log_with", f"is {values['log_with']!r}; the built-in trainer logs to tensorboard"

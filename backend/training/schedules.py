@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from backend.training.allowed import StepRules
 from backend.training.training_arguments import TrainingArguments
 
 
@@ -23,11 +24,14 @@ class LearningRateSchedule:
     power: float = 1.0
     timescale: int | None = None
     min_ratio: float = 0.0
+    rules: StepRules = ()
 
     def factor(self, done: int) -> float:
         """The factor for the next step, after `done` of them."""
         if self.name == "constant":
             return 1.0
+        if self.name == "piecewise_constant":
+            return next(factor for factor, end in self.rules if end is None or done < end)
         if done < self.warmup:
             risen = done / self.warmup
             return self._lifted(risen) if self.name == "warmup_stable_decay" else risen
@@ -78,6 +82,7 @@ def learning_rate_schedule(args: TrainingArguments, total: int) -> LearningRateS
         args.lr_scheduler_power,
         args.lr_scheduler_timescale,
         args.lr_scheduler_min_lr_ratio or 0.0,
+        args.lr_scheduler_args,
     )
 
 

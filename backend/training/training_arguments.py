@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.training.allowed import StepRules
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingArguments:
@@ -85,6 +87,7 @@ class TrainingArguments:
     text_encoder_lr: tuple[float, ...]
     max_grad_norm: float
     lr_scheduler: str
+    lr_scheduler_args: StepRules
     lr_warmup_steps: int | float
     lr_decay_steps: int | float
     lr_scheduler_num_cycles: int

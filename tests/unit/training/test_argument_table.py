@@ -9,7 +9,7 @@ from backend.training.argument_table import Row, convert, rows
 from backend.training.training_arguments import TrainingArguments
 
 _FOLDED = {  # supported, but a run sees them under another field
-    *("caption_extention", "config_file", "log_with", "lr_scheduler_args", "save_model_as"),
+    *("caption_extention", "config_file", "log_with", "save_model_as"),
     *("use_8bit_adam", "use_lion_optimizer"),
 }
 

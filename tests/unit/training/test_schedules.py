@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from backend.errors import InvalidArgument
 from backend.training.schedules import LearningRateSchedule, learning_rate_schedule
 from backend.training.training_arguments import TrainingArguments
 
@@ -61,3 +62,30 @@ def test_warm_up_is_steps_or_a_share(parsed: Callable[..., TrainingArguments]) -
     steps = learning_rate_schedule(parsed("--lr_scheduler", "cosine", "--lr_warmup_steps", "20"), 200)
     assert share == steps
     assert share.warmup == 20
+
+
+def test_pieces_are_those_of_diffusers(parsed: Callable[..., TrainingArguments]) -> None:
+    from diffusers.optimization import get_piecewise_constant_schedule
+
+    rules = "1:10,0.1:25,0.01"
+    words = ("--lr_scheduler", "piecewise_constant", "--lr_scheduler_args", f"step_rules={rules}")
+    schedule = learning_rate_schedule(parsed(*words), TOTAL)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    (theirs,) = get_piecewise_constant_schedule(optimizer, rules).lr_lambdas
+    assert [schedule.factor(done) for done in range(TOTAL)] == [theirs(done) for done in range(TOTAL)]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "given", "told"),
+    [
+        ("piecewise_constant", [], "wants factors"),
+        ("piecewise_constant", ["--lr_scheduler_args", "step_rules=1:x,2"], "wants factors"),
+        ("piecewise_constant", ["--lr_scheduler_args", "step_rules=1:20,0.1:10,0"], "do not rise"),
+        ("cosine", ["--lr_scheduler_args", "step_rules=1:20,0.1"], "nothing that cosine takes"),
+    ],
+)
+def test_pieces_that_cannot_be_meant_are_refused(
+    parsed: Callable[..., TrainingArguments], scheduler: str, given: list[str], told: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        parsed("--lr_scheduler", scheduler, *given)
