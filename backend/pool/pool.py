@@ -85,7 +85,7 @@ class Pool:
     _looked_at: float = -math.inf
     _predicted_at: float = -math.inf
     _explained_at: float = -math.inf
-    _running: dict[str, Brief] = field(default_factory=dict)
+    _held: dict[str, Brief] = field(default_factory=dict)
     _started: dict[str, float] = field(default_factory=dict)
     _planned: dict[str, tasks.Plan] = field(default_factory=dict)
     _calendar: tuple[dict[str, Any], Calendar] | None = None
@@ -174,13 +174,17 @@ class Pool:
 
     def _learn(self, seen: Seen) -> None:
         now = self.clock.time()
-        ended = [brief for task, brief in self._running.items() if task not in seen.active]
+        ended = [brief for task, brief in self._held.items() if task not in seen.active]
         states = self._read([brief.id for brief in ended])
         for before in ended:
             after = states.get(before.id)
-            succeeded = after is not None and after.state is TaskState.SUCCEEDED
-            self.learnt.ended(before, now, whole=succeeded)
-        self._running = {task: b for task, b in seen.active.items() if b.state is TaskState.RUNNING}
+            # A short one began and ended since the last look.
+            began_since = after is not None and after.attempt > before.attempt
+            run = after if before.state is TaskState.ASSIGNED and began_since else before
+            if run is not None and (run is after or run.state is TaskState.RUNNING):
+                succeeded = after is not None and after.state is TaskState.SUCCEEDED
+                self.learnt.ended(run, now, whole=succeeded)
+        self._held = dict(seen.active)
         present = {instance.id: instance for instance in seen.instances}
         self.idle_hands = Counter({name: n for name, n in self.idle_hands.items() if name in present})
         for name, ordered in list(self._started.items()):

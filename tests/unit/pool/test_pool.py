@@ -312,6 +312,24 @@ class TestLearning:
         assert box.pool.learnt.expected(brief) is None
         assert box.pool.learnt.usage.at_time(time.time()).seconds["ana"] > 100
 
+    def test_a_run_too_short_to_be_seen_is_paid_for_too(self, box: Box) -> None:
+        name = box.one_up()
+        task = box.assigned(name, user="ana")
+        box.step()
+        holder = box.claimed(name, task)
+        box.ask("HSET", key("task", task), "started_at", time.time() - 30)
+        box.store.run(tasks.finish(holder, TaskState.SUCCEEDED, ""))
+        box.step()
+        assert box.pool.learnt.usage.at_time(time.time()).seconds["ana"] == pytest.approx(30, abs=10)
+
+    def test_one_that_was_never_begun_costs_nothing(self, box: Box) -> None:
+        name = box.one_up()
+        box.assigned(name, user="ana")
+        box.step()
+        box.store.run(instances.gone(name, "killed", counted=True, max_delivery=3))
+        box.step()
+        assert box.pool.learnt.usage.at_time(time.time()).seconds == {}
+
     def test_the_next_supervisor_knows_it_too(self, box: Box) -> None:
         self.end(box, TaskState.SUCCEEDED)
         box.pool.save()
