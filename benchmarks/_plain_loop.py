@@ -30,6 +30,7 @@ from benchmarks._measured import Measured, peak_memory
 _UNET = (
     r".*(transformer_blocks\.\d+\..*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2)|proj_in|proj_out)"
 )
+_WEIGHTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _TEXT = r".*(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])"
 
 
@@ -106,12 +107,14 @@ class PlainLoop:
         tokenizer, text, unet, vae, scheduler = _load(task.model)
         for part in (vae, text, unet):
             part.requires_grad_(False)
-            part.to(accelerator.device)
+            part.to(accelerator.device, _WEIGHTS.get(task.precision, torch.float32))
         unet.add_adapter(LoraConfig(r=task.rank, lora_alpha=task.rank, target_modules=_UNET))
         if task.with_text:
             text.add_adapter(LoraConfig(r=task.rank, lora_alpha=task.rank, target_modules=_TEXT))
         self.prepare(unet, text)
         learning = [weight for model in (unet, text) for weight in model.parameters() if weight.requires_grad]
+        for weight in learning:
+            weight.data = weight.data.float()
         optimizer = torch.optim.AdamW(learning, lr=task.rate)
         length = min(tokenizer.model_max_length, text.config.max_position_embeddings)
         pictures = Pictures(task, tokenizer, length)
@@ -143,9 +146,9 @@ class PlainLoop:
 
     def _latents(self, vae: Any, pixels: Tensor, indices: Sequence[int]) -> Tensor:
         with torch.no_grad():
-            posterior = vae.encode(pixels).latent_dist
+            posterior = vae.encode(pixels.to(vae.dtype)).latent_dist
             drawn = self.chances.posterior(indices, posterior.mean.shape).to(pixels.device)
-            latents: Tensor = (posterior.mean + posterior.std * drawn) * vae.config.scaling_factor
+            latents: Tensor = (posterior.mean + posterior.std * drawn).float() * vae.config.scaling_factor
         return latents
 
 
