@@ -142,7 +142,7 @@ class CommandRun:
             give_up=self._given_up,
         )
         state = self._last_state()
-        plan = self._plan.resumed(state, mid_epoch=self._resumes_mid_epoch())
+        plan = self._plan.resumed(state, mid_epoch=state is None or self._resumes_mid_epoch())
         reporter.say(self._opening(plan), [Phase("starting")])
         reporter.flush()
         began = time.time()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -134,6 +136,28 @@ def test_a_run_that_is_stopped_in_a_step_is_gone_with_all_its_processes_within_t
     assert (view.state, view.reason) == ("cancelled", "stopped on request")
     assert kept.read_bytes() == b"a checkpoint"
     assert not (box.data_dir / "loras" / "tiny-stopped.safetensors").exists()
+
+
+def test_a_run_whose_instance_has_to_go_goes_on_from_its_state_and_counts_on(box: Box) -> None:
+    task = start(box, "late", "late")
+    with box.client() as client:
+        running = client.task(task.id)
+        until(lambda: "workers are up" in list(running.logs()), "it hangs after step 7")
+        # when its instance is told to go
+        os.kill(box.pid("instance"), signal.SIGTERM)
+        view = running.wait(PATIENCE)
+        steps = [point["step"] for point in running.scalars().points]
+    # then another one goes on from the state of step 5, and is told so
+    assert (view.state, view.reason) == ("succeeded", "")
+    first, second = view.attempts
+    assert (first.outcome, first.reason) == ("returned", "its instance had to leave")
+    assert first.instance != second.instance
+    with box.client() as client:
+        opening = next(line for line in client.task(task.id).logs() if line.startswith("— attempt 2"))
+    assert opening.startswith("— attempt 2 from its last saved state")
+    # and its steps count on, over its own bar of 5
+    assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, 8, 9, 10]
+    assert view.progress is not None and (view.progress.step, view.progress.total) == (10, 10)
 
 
 def run_of(box: Box) -> list[psutil.Process]:

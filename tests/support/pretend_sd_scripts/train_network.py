@@ -7,6 +7,7 @@ The environment says how it goes: PRETEND_CONSOLE is the recorded console, PRETE
     no-file     to the end, but the LoRA is not written
     infinite    to the end, but the LoRA holds an infinity
     hang        from step 3 on nothing happens, with two workers that hear no signal
+    late        nothing happens from step 7 on, after a state was saved; resumed, it goes to the end
     no-images   the message that sd-scripts has for it, exit 0
     no-library  the traceback of an optimizer that is not installed
 """
@@ -49,12 +50,27 @@ def main() -> None:
     console = Path(os.environ["PRETEND_CONSOLE"]).read_bytes().replace(RECORDED, str(output).encode())
     if way == "nan":
         console = re.sub(rb"avr_loss=[\d.]+", b"avr_loss=nan", console)
+    resumed = "--resume" in sys.argv
+    if resumed:
+        console = resumed_console(console)
     for piece in re.split(rb"(?<=\n)|(?=\r)", console):
         say.write(piece)
         say.flush()
         left_behind(piece.decode().strip(), way)
         if way == "hang" and b" 3/10 " in piece and b"avr_loss=1.05" in piece:
             hang()
+        if way == "late" and b" 7/10 " in piece and not resumed:
+            hang()
+
+
+def resumed_console(console: bytes) -> bytes:
+    """The same from step 5 of 10 on: sd-scripts says what it skips, and draws a bar of its own."""
+    console = console.replace(b"running training", b"skipping 5 steps\nrunning training", 1)
+    first, last = console.partition(b"\nepoch 1/2")[0], console.partition(b"\nepoch 2/2")[2]
+    bars = re.sub(
+        rb" (\d+)/10 \[", lambda found: b" %d/5 [" % max(0, int(found[1]) - 5), first + b"\nepoch 2/2" + last
+    )
+    return bars
 
 
 def left_behind(line: str, way: str) -> None:
