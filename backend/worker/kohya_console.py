@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 from backend.records import Failed, FileWritten, Phase, Progress, Record, Result
 from backend.worker.kohya_failure import FailureFinder
+from backend.worker.kohya_samples import SampleFolder
 from backend.worker.kohya_text import Bar, ConsoleText, Line, Shown
 
 if TYPE_CHECKING:
     from backend.worker.event_file import EventFile
 
 _STEPS = "steps"
+_LOUD = ("WARNING", "ERROR", "CRITICAL")
 _PHASES = (
     ("prepare images", "reading the dataset"),
     ("loading image sizes", "sorting pictures into buckets"),
@@ -43,7 +45,6 @@ _STATE = re.compile(r"Saving current state to (.+)$")
 _STATE_DONE = "Random states saved in "
 _SAMPLING = re.compile(r"generating sample images at step\D*?(\d+)\s*$")
 _PROMPT = re.compile(r"prompt: (.*)$")
-_SAMPLE_FILE = re.compile(r"_(\d{2,})_\d{14}(?:_-?\d+)?\.png$")
 
 
 class KohyaConsole:
@@ -64,7 +65,7 @@ class KohyaConsole:
     ) -> None:
         self._text = ConsoleText()
         self._failure = FailureFinder()
-        self._files = _SampleFolder(output_dir / "sample" if output_dir else None)
+        self._files = SampleFolder(output_dir / "sample" if output_dir else None)
         self._first_step = first_step
         self._mid_epoch = mid_epoch
         self._curve = curve
@@ -165,8 +166,8 @@ class KohyaConsole:
         shown = loss if loss is not None and math.isfinite(loss) else None
         progress = Progress(step, total, epoch, epochs, shown, None, bar.seconds, eta)
         phase = self._enter("training")
-        if progress == self._progress:
-            return phase
+        if replace(self._progress, seconds_per_step=bar.seconds, eta=eta) == progress:
+            return phase  # only the clock went on
         self._progress = progress
         return [*phase, *self._tell(progress), *self._finite(loss, step)]
 
@@ -289,34 +290,3 @@ class KohyaConsole:
 
     def _epoch_now(self) -> int | None:
         return self._epoch[0] if self._epoch else None
-
-
-_LOUD = ("WARNING", "ERROR", "CRITICAL")
-
-
-class _SampleFolder:
-    """sd-scripts never prints where a sample went, so the folder is looked at when one must be there."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._seen = set(self._listed())
-        self.prompts: list[str] = []
-
-    def _listed(self) -> list[Path]:
-        if self._folder is None or not self._folder.is_dir():
-            return []
-        return sorted(self._folder.glob("*.png"))
-
-    def new(self, progress: Progress, epoch: tuple[int, int] | None) -> list[Record]:
-        """The pictures that were not there before."""
-        found = [path for path in self._listed() if path not in self._seen]
-        self._seen.update(found)
-        epoch_now = epoch[0] if epoch else None
-        return [
-            FileWritten("sample", str(path), progress.step, epoch_now, self._prompt(path)) for path in found
-        ]
-
-    def _prompt(self, path: Path) -> str | None:
-        number = _SAMPLE_FILE.search(path.name)
-        index = int(number[1]) if number else len(self.prompts)
-        return self.prompts[index] if index < len(self.prompts) else None

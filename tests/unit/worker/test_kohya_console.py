@@ -168,7 +168,7 @@ def drawn(width: int, *, colour: bool) -> bytes:
     console = Console(
         file=out, width=width, force_terminal=colour, color_system="truecolor" if colour else None
     )
-    handler = RichHandler(console=console)
+    handler = RichHandler(console=console, log_time_format="%Y-%m-%d %H:%M:%S")
     bar = tqdm(
         total=4,
         file=out,
@@ -419,3 +419,8 @@ def test_bytes_that_are_no_text_break_nothing() -> None:
     lines, records = read(cut(random.Random(7).randbytes(20_000), 1))
     assert records == [] or all(not isinstance(record, Result) for record in records)
     assert all(len(line) <= 8192 + 10 for line in lines)
+
+
+def test_a_bar_that_is_drawn_again_with_another_rate_is_no_new_step() -> None:
+    text = bars((1, "0.5")) + "\rsteps:   1%|  | 1/100 [00:11<00:20, 2.50s/it, avr_loss=0.5]"
+    assert steps(records_of(text)) == [(0, None, None), (1, None, 0.5)]
