@@ -13,7 +13,7 @@ export class Drawing {
   cells = new Map();
   #shape = "";
 
-  /** `use(settings)` puts settings into the form. */
+  /** `use(settings, how)` puts settings into the form. */
   constructor(group, use) {
     this.group = group;
     this.use = use;
@@ -34,7 +34,9 @@ export class Drawing {
     if (!old) {
       this.cells.set(task.id, new Cell(task));
       this.place = drawing;
-      this.settings = drawing.settings;
+      // Of a comparison the settings are those with the LoRA, of a grid those without the checkpoint.
+      if (!this.settings || drawing.column > 0) this.settings = drawing.settings;
+      if (drawing.rows.length > 1) this.settings = { ...drawing.settings, loras: drawing.settings.loras.slice(0, -1) };
       this.at = Math.max(this.at, task.created_at);
       this.#build();
     }
@@ -53,7 +55,7 @@ export class Drawing {
     if (shape === this.#shape) return;
     this.#shape = shape;
     say(this.title, this.settings.prompt);
-    say(this.facts, facts(this.settings, rows.length > 1 || columns.length > 1));
+    say(this.facts, facts(this.settings));
     const at = new Map([...this.cells.values()].map((cell) => [`${cell.row} ${cell.column}`, cell.element]));
     if (rows.length === 1 && columns.length === 1) {
       this.body.replaceChildren(...[...this.cells.values()].map((cell) => cell.element));
@@ -95,7 +97,7 @@ export class Drawing {
     const some = [...this.cells.values()].some((cell) => cell.task.state === "succeeded");
     const acts = [
       open.length && ["Stop", () => this.#stop(open)],
-      ["Use these settings", () => this.use(this.settings)],
+      ["Use these settings", () => this.use(this.settings, { compare: this.place.columns.length > 1 && this.place.rows.length === 1 })],
       some && ["To training samples", () => this.#toSamples()],
     ].filter(Boolean);
     const names = acts.map(([name]) => name).join();
@@ -220,7 +222,7 @@ function look(url, prompt, answer, n) {
     h(
       "footer",
       {},
-      h("p", {}, h("b", {}, prompt), h("br", {}), h("span", { class: "lp-muted" }, facts({ ...s, seed: answer.seeds?.[n] }, false))),
+      h("p", {}, h("b", {}, prompt), h("br", {}), h("span", { class: "lp-muted" }, facts({ ...s, seed: answer.seeds?.[n] }))),
       h("a", { class: "lp-button", href: `${url}?download`, download: true }, "Download"),
       h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close"),
     ),
@@ -231,8 +233,8 @@ function look(url, prompt, answer, n) {
 
 const shortName = (path) => String(path).split("/").at(-1).replace(/\.safetensors$/, "");
 
-function facts(s, grid) {
-  const loras = (grid ? (s.loras ?? []).slice(0, -1) : (s.loras ?? [])).map(({ name, weight }) => `${shortName(name)} ${weight ?? 1}`);
+function facts(s) {
+  const loras = (s.loras ?? []).map(({ name, weight }) => `${shortName(name)} ${weight ?? 1}`);
   return [
     s.model && shortName(s.model),
     ...loras,

@@ -36,8 +36,8 @@ function take(tasks) {
   empty.hidden = ordered.length > 0;
 }
 
-function use(settings) {
-  wish.put(settings);
+function use(settings, how) {
+  wish.put(settings, how);
   scrollTo(0, 0);
   toast("These are its settings. Change what you like.");
 }

@@ -29,7 +29,7 @@ export async function welcome(missing, installed) {
       { class: "welcome lp-card", "aria-label": "Getting started" },
       h("h2", {}, both ? "Welcome. Two things are needed for a LoRA." : "One thing is missing for a LoRA."),
       h("ol", {}, needed.map((key) => h("li", {}, WAYS[key]()))),
-      h("p", {}, h("b", {}, "Or try it first: "), "a tiny model and thirty pictures come with lorapool. The training takes a minute or two, without a GPU too."),
+      h("p", {}, h("b", {}, "Or try it first: "), "a tiny model and thirty pictures come with lorapool. The training takes a minute or two, even without a GPU."),
       h(
         "p",
         { class: "acts" },
