@@ -153,7 +153,7 @@ class Companion:
         Raises:
             Cancelled: nobody wants it any more; it is taken off the device.
         """
-        ticket, next_word = self._ticket, 0.0
+        ticket, next_word = self._ticket, time.monotonic() + _PROGRESS_EVERY
         while True:
             with ticket.changed:
                 while not ticket.over and time.monotonic() < next_word:

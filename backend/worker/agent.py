@@ -149,9 +149,11 @@ class Agent:
                 self._leaving.set()
                 self._nudge()
             self._runs.note_loaded(app.warm if app.ready else ())
-            # A lazy app that does not run is no reason against a task: it is started for the first that needs it.
+            # Neither a lazy app that does not run nor one that made room is a reason against a task.
             self.store.run_all(
-                instances.note_unfit(self.instance, self._service, "" if app.lazy else app.fault)
+                instances.note_unfit(
+                    self.instance, self._service, "" if app.lazy or app.resting else app.fault
+                )
             )
 
         self.store.run(instances.note_app(self.instance, service.app_version))

@@ -37,6 +37,9 @@ SILENCE = 5.0
 
 _PROBE_EVERY, _PROBE_SECONDS = 0.05, 2.0
 _UNLOAD_SECONDS = 30.0
+
+RESUME_AFTER = 0.5
+"""Seconds from the end of a command until the app is started again, if no other command has begun by then."""
 _LARGEST_LOG = 64 << 20
 _IN_USE = re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)
 
@@ -77,6 +80,7 @@ class AppProcess:
         self._insists = False  # on the port of its description, though that was taken
         self._wanted = threading.Event()
         self._at_rest = threading.Event()  # nothing of it runs
+        self._resumption: threading.Timer | None = None
         self._at_rest.set()
         self.warm: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._live, name="app", daemon=True)
@@ -99,7 +103,7 @@ class AppProcess:
         """The port of the app once it is ready; None when it was not in time, or when nobody wants it any more."""
         if self.lazy:
             seconds = self._settings.start_deadline
-            self._wanted.set()
+        self._wanted.set()
         deadline = time.monotonic() + seconds
         with self._state:
             while self.port is None and not self.given_up and not give_up():
@@ -117,6 +121,8 @@ class AppProcess:
 
     def free(self) -> None:
         """Have the app give the device's memory back, for a command: it is told to unload, or else ended."""
+        if self._resumption is not None:
+            self._resumption.cancel()
         port = self.port
         if port is not None and self._settings.unload_path and unloaded(port, self._settings.unload_path):
             return
@@ -128,10 +134,20 @@ class AppProcess:
         self._at_rest.wait(self._settings.stop_grace + 10.0)
 
     def take_up(self, warm: tuple[str, ...]) -> None:
-        """The device is the app's again: start it where `free` ended it, with what it had loaded."""
+        """The device is the app's again: start it where `free` ended it, with what it had loaded.
+
+        In a moment: another command may follow at once.
+        """
         if not self._wanted.is_set() and (warm or not self.lazy):
             self.warm = warm
-            self._wanted.set()
+            self._resumption = threading.Timer(RESUME_AFTER, self._wanted.set)
+            self._resumption.daemon = True
+            self._resumption.start()
+
+    @property
+    def resting(self) -> bool:
+        """Whether a command has, or has just had, its place."""
+        return not self._wanted.is_set()
 
     def close(self) -> None:
         """End the app and wait for its end."""
@@ -150,6 +166,8 @@ class AppProcess:
             if not self._wanted.is_set():
                 self._wanted.wait()
                 failures, pause = 0, FIRST_PAUSE
+                if not self._closing.is_set():
+                    self._set(None, "the app is starting")
                 continue
             began = time.monotonic()
             self._at_rest.clear()

@@ -122,7 +122,7 @@ class Runs:
         if app is None or task.kind == "query":
             yield
             return
-        warm = self._loaded
+        warm = self._loaded or app.warm
         app.free()
         self.note_loaded(())
         try:

@@ -194,3 +194,36 @@ def test_nothing_is_left_of_an_app_that_was_closed(make: Make) -> None:
     running = group(app)
     app.close()
     assert group_members(running) == []
+
+
+QUICK = SERVER.replace("Handler.asked > 2", "True")
+
+
+def test_an_app_makes_room_and_is_started_again_when_no_other_command_follows(make: Make) -> None:
+    app = make(QUICK)
+    first = app.wait_ready(PATIENCE, lambda: False)
+    assert first is not None
+    group = app._program.group if app._program is not None else 0
+    app.free()
+    assert not app.ready and app.resting and not group_members(group)
+    app.take_up(("sd15",))
+    app.free()  # the next command comes at once: nothing of the app runs meanwhile
+    assert app._program is None and app.resting
+    app.take_up(("sd15",))
+    assert wait_until(lambda: app.ready, PATIENCE)
+    assert app.warm == ("sd15",)
+
+
+def test_a_query_does_not_wait_for_the_pause_behind_a_command(make: Make) -> None:
+    app = make(QUICK)
+    assert app.wait_ready(PATIENCE, lambda: False) is not None
+    app.free()
+    assert app.wait_ready(PATIENCE, lambda: False) is not None
+
+
+def test_an_app_that_cannot_be_told_to_unload_is_stopped(make: Make) -> None:
+    port = free_port()
+    assert not app_process.unloaded(port, "/unload")
+    app = make(QUICK)
+    ready = app.wait_ready(PATIENCE, lambda: False)
+    assert ready is not None and not app_process.unloaded(ready, "/unload"), "it knows no POST"
