@@ -50,6 +50,12 @@ class Studio:
         return name
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """Threads that wait for each other make small models slow on a busy machine."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
     made = Studio(tmp_path)
