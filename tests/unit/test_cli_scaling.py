@@ -22,9 +22,9 @@ def lorapool(*words: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("traces") / "work.csv.gz"
-    made = lorapool("workload", "inference", path, "--tasks", "400", "--seed", "3")
+    made = lorapool("workload", "inference", path, "--tasks", "250", "--seed", "3")
     assert made.returncode == 0, made.stderr
-    assert "400 tasks" in made.stdout
+    assert "250 tasks" in made.stdout
     return path
 
 
@@ -40,7 +40,7 @@ def test_json_has_the_figures_and_a_picture_is_drawn(trace: Path, tmp_path: Path
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found.keys() >= FIGURES
-    assert (found["tasks"], found["kills"]) == (400, 0)
+    assert (found["tasks"], found["kills"]) == (250, 0)
     assert 0.7 < found["cost_ratio"] < 2
     assert "rivals" not in found
     assert ElementTree.parse(plot).getroot().tag == "{http://www.w3.org/2000/svg}svg"
