@@ -56,6 +56,14 @@ class Played:
     running: dict[str, Holder] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The store at one moment."""
+
+    instances: list[Instance]
+    tasks: dict[str, Task]
+
+
 class WatchedLauncher(FakeLauncher):
     """Notes instances that were killed though they lived and worked."""
 
@@ -92,6 +100,7 @@ class Schedules(RuleBasedStateMachine):
         self.ended: dict[str, Task] = {}
         self.stale: list[Holder] = []
         self.numbers = itertools.count(1)
+        self.seen: Seen | None = None
         self.passed: dict[str, set[str]] = {}
         self.bounds = (0, 3)
         self._describe()
@@ -131,13 +140,20 @@ class Schedules(RuleBasedStateMachine):
         )
         self.judged_from = self.clock.time() + GRACE
 
-    def _played(self, *states: InstanceState) -> list[Instance]:
+    def _played(self, *states: InstanceState, fresh: bool = False) -> list[Instance]:
         """Instances in one of `states` whose process lives and moves."""
-        found = [i for i in read_instances(self.store) if i.state in states]
+        present = read_instances(self.store) if fresh else self._see().instances
+        found = [i for i in present if i.state in states]
         return [i for i in found if (p := self._of(i.id)).alive and not p.stalled]
 
     def _of(self, instance: str) -> Played:
         return self.launcher.played.setdefault(instance, Played())
+
+    def _see(self) -> Seen:
+        """The store between two rules, read once: conditions and choices look at this."""
+        if self.seen is None:
+            self.seen = Seen(read_instances(self.store), self._tasks())
+        return self.seen
 
     def _task(self, task: str) -> Task:
         return self.store.run(tasks.get(task))
@@ -183,14 +199,15 @@ class Schedules(RuleBasedStateMachine):
     @rule()
     def all_goes_well_for_a_moment(self) -> None:
         self._pass()
-        for instance in self._played(InstanceState.STARTING):
+        for instance in self._played(InstanceState.STARTING, fresh=True):
             self._come_up(instance.id)
         self._pass()
-        for pair in self._assigned():
+        for pair in self._assigned(fresh=True):
             self._begin(*pair)
         self._pass()
 
     def _pass(self) -> None:
+        self.seen = None
         before = {name: t for name, t in self._tasks().items() if t.state is TaskState.WAITING}
         idle_hands = {name for name, n in self.pool.idle_hands.items() if n >= IDLE_HANDS}
         found = read_instances(self.store)
@@ -205,8 +222,9 @@ class Schedules(RuleBasedStateMachine):
         given = [t for t in before.values() if after[t.id].state is TaskState.ASSIGNED]
         assert not [t for t in given if after[t.id].instance in draining], "draining, and given a task"
         self._turns_were_fair(given, after, self._shares())
-        self._deadlines_are_kept()
-        self._counts_are_right()
+        present = read_instances(self.store)
+        self._deadlines_are_kept(after, present)
+        self._counts_are_right(present)
 
     def _shares(self) -> dict[str, float]:
         """Recent seconds of each user as the last pass knew them, without what they have under way."""
@@ -230,20 +248,20 @@ class Schedules(RuleBasedStateMachine):
                     assert theirs <= mine, f"{task.user} ({theirs}) went before {head.user} ({mine})"
                 assert task.user != head.user or not younger, "a user's own tasks were turned round"
 
-    def _deadlines_are_kept(self) -> None:
+    def _deadlines_are_kept(self, after: dict[str, Task], present: list[Instance]) -> None:
         now = self.clock.time()
-        for task in self._tasks().values():
+        for task in after.values():
             if task.state is TaskState.ASSIGNED:
                 assert now - (task.assigned_at or now) <= pool_module.BEGIN_DEADLINE, "assigned for too long"
-        for instance in read_instances(self.store):
+        for instance in present:
             if instance.state is InstanceState.STARTING:
                 assert now - instance.created_at <= START_DEADLINE, "starting for too long"
             elif now > self.judged_from:
                 assert instance.lease_left > 0, f"{instance.state} without a lease"
 
-    def _counts_are_right(self) -> None:
+    def _counts_are_right(self, present: list[Instance]) -> None:
         low, high = self.bounds
-        states = Counter(i.state for i in read_instances(self.store))
+        states = Counter(i.state for i in present)
         counted = sum(states[state] for state in PRESENT)
         assert counted <= high, f"{counted} instances, {high} allowed"
         if self.clock.monotonic() >= self.pool._start_after:
@@ -294,13 +312,14 @@ class Schedules(RuleBasedStateMachine):
         self._of(instance).lease_until = self.clock.time() + LEASE
         self.store.run(instances.ready(instance, Place("here", 1, 2.5)))
 
-    def _assigned(self) -> list[tuple[str, str]]:
-        found = self._played(InstanceState.BUSY, InstanceState.DRAINING)
+    def _assigned(self, *, fresh: bool = False) -> list[tuple[str, str]]:
+        found = self._played(InstanceState.BUSY, InstanceState.DRAINING, fresh=fresh)
+        known = self._tasks() if fresh else self._see().tasks
         return [
             (i.id, t)
             for i in found
             for t in i.tasks
-            if t not in self._of(i.id).running and self._task(t).state is TaskState.ASSIGNED
+            if t not in self._of(i.id).running and known[t].state is TaskState.ASSIGNED
         ]
 
     @precondition(lambda self: self._assigned())
@@ -317,8 +336,8 @@ class Schedules(RuleBasedStateMachine):
         else:
             self.ends[task] += 1
 
-    def _holders(self) -> list[Holder]:
-        found = self._played(InstanceState.BUSY, InstanceState.DRAINING)
+    def _holders(self, *, fresh: bool = False) -> list[Holder]:
+        found = self._played(InstanceState.BUSY, InstanceState.DRAINING, fresh=fresh)
         return [holder for i in found for holder in self._of(i.id).running.values()]
 
     @precondition(lambda self: self._holders())
@@ -392,15 +411,14 @@ class Schedules(RuleBasedStateMachine):
         assert self.launcher.wronged == []
 
     @invariant()
-    def every_task_is_in_one_place(self) -> None:
-        waiting = self.store.run(tasks.waiting(SERVICE))
-        held = [t for i in read_instances(self.store) for t in i.tasks]
-        final = [name for name, t in self._tasks().items() if t.final]
+    def every_task_is_in_one_place_and_an_end_is_an_end(self) -> None:
+        self.seen = None
+        seen = self._see()
+        waiting = self.store.run(tasks.look(SERVICE)).waiting
+        held = [t for i in seen.instances for t in i.tasks]
+        final = [name for name, t in seen.tasks.items() if t.final]
         assert Counter([*waiting, *held, *final]) == Counter(self.put_tasks.keys())
-
-    @invariant()
-    def an_end_is_an_end(self) -> None:
-        for task, found in self._tasks().items():
+        for task, found in seen.tasks.items():
             if found.final:
                 assert found == self.ended.setdefault(task, found)
         assert not [task for task, times in self.ends.items() if times > 1]
@@ -414,18 +432,17 @@ class Schedules(RuleBasedStateMachine):
         for _ in range(100 + 8 * len(self.put_tasks)):
             if self.launcher.played and any(p.stalled for p in self.launcher.played.values()):
                 self.they_move_again()
-            for instance in self._played(InstanceState.STARTING):
+            for instance in self._played(InstanceState.STARTING, fresh=True):
                 self._come_up(instance.id)
-            for pair in self._assigned():
+            for pair in self._assigned(fresh=True):
                 self._begin(*pair)
-            for holder in self._holders():
+            for holder in self._holders(fresh=True):
                 self._finish(holder, TaskState.SUCCEEDED)
             self.time_passes(3.0)
             self._pass()
             if all(t.final for t in self._tasks().values()) and not read_instances(self.store):
                 break
-        self.every_task_is_in_one_place()
-        self.an_end_is_an_end()
+        self.every_task_is_in_one_place_and_an_end_is_an_end()
         left = [name for name, t in self._tasks().items() if not t.final]
         assert not left, f"never came to an end: {left}"
         assert not read_instances(self.store), "instances without work stay for ever"
