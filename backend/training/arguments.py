@@ -36,8 +36,11 @@ def parse(argv: Sequence[str], *, data_dir: Path | None) -> TrainingArguments:
     from_line = from_argv(argv)
     merged: dict[str, Any] = {}
     if from_line.get("config_file"):
-        config_file = _path("config_file", str(from_line["config_file"]), data_dir)
-        merged.update(from_toml(config_file if config_file.suffix else config_file.with_suffix(".toml")))
+        named = Path(str(from_line["config_file"]))
+        # The suffix first: with it, the path may lead elsewhere.
+        merged.update(
+            from_toml(_path("config_file", str(named) if named.suffix else f"{named}.toml", data_dir))
+        )
     merged.update(from_line)
     return _arguments(merged, data_dir)
 

@@ -60,7 +60,7 @@ def read_folder(subset: Subset, *, field: str, data_dir: Path | None) -> list[Pi
     with ThreadPoolExecutor(4) as pool:
         sizes = list(pool.map(lambda path: measure(path, field), paths))
     return [
-        Picture(path, size, *_caption(path, subset, field), masks.get(path.stem))
+        Picture(path, size, *_caption(path, subset, field, data_dir), masks.get(path.stem))
         for path, size in zip(paths, sizes, strict=True)
     ]
 
@@ -116,8 +116,13 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _caption(path: Path, subset: Subset, field: str) -> tuple[tuple[str, ...], bool]:
-    file = path.with_name(path.stem + subset.caption_extension)
+def _caption(path: Path, subset: Subset, field: str, data_dir: Path | None) -> tuple[tuple[str, ...], bool]:
+    extension = subset.caption_extension
+    if "/" in extension:
+        raise InvalidArgument("caption_extension", f"is {extension[:200]!r}; an ending like .txt is expected")
+    file = path.with_name(path.stem + extension)
+    if data_dir is not None:
+        confined(data_dir, file, field=field)
     if not file.is_file():
         return ((subset.class_tokens,) if subset.class_tokens else ()), False
     try:
