@@ -35,6 +35,14 @@ CONTROL: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/v1/services"): ANYBODY,
     ("POST", "/api/v1/services"): ADMINISTRATOR,
     ("GET", "/api/v1/services/{service}"): SERVICE,
+    ("PUT", "/api/v1/services/{service}"): ADMINISTRATOR,
+    ("POST", "/api/v1/services/{service}/stop"): ADMINISTRATOR,
+    ("POST", "/api/v1/services/{service}/start"): ADMINISTRATOR,
+    ("POST", "/api/v1/services/{service}/scale"): ADMINISTRATOR,
+    ("PUT", "/api/v1/services/{service}/autoscaler"): ADMINISTRATOR,
+    ("DELETE", "/api/v1/services/{service}/autoscaler"): ADMINISTRATOR,
+    ("PUT", "/api/v1/services/{service}/cronscaler"): ADMINISTRATOR,
+    ("DELETE", "/api/v1/services/{service}/cronscaler"): ADMINISTRATOR,
     ("GET", "/api/v1/instances"): ANYBODY,
     ("GET", "/api/v1/decisions"): SERVICE,
     ("GET", "/api/v1/events"): ANYBODY,
@@ -131,6 +139,12 @@ def test_no_endpoint_of_the_document_is_missing_in_the_table(box: Box) -> None:
 def test_the_control_api(asked: Asked) -> None:
     bodies: dict[tuple[str, str], Any] = {
         ("POST", "/api/v1/services"): {"metadata": {"name": f"{asked.service}-new", "type": "Queue"}},
+        ("PUT", "/api/v1/services/{service}"): {"metadata": {"name": asked.service, "type": "ScalableJob"}},
+        ("POST", "/api/v1/services/{service}/scale"): {"instances": 0},
+        ("PUT", "/api/v1/services/{service}/autoscaler"): {"min": 0, "max": 1},
+        ("PUT", "/api/v1/services/{service}/cronscaler"): {
+            "ScaleJobs": [{"Name": "evening", "Schedule": "0 0 18 * * *", "TargetSize": 1}]
+        },
         ("POST", "/api/v1/services/{service}/tasks"): {"command": "true"},
         ("POST", "/api/v1/tasks/{task_id}/priority"): {"priority": 1},
     }

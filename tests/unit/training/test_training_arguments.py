@@ -29,6 +29,17 @@ def test_the_command_line_beats_the_file_whose_sections_are_flat(argv: list[str]
     assert (args.network_dim, args.network_alpha, args.optimizer_type, args.seed) == (16, 2.0, "Lion", 7)
 
 
+def test_a_file_named_without_its_suffix_lies_in_the_data_folder_too(argv: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "data.toml").write_text("network_dim = 4\n")
+    (data / "link.toml").symlink_to(tmp_path / "data.toml")
+    with pytest.raises(PathOutsideDataFolder):
+        parse(["--config_file", "link", *argv], data_dir=data)
+    with pytest.raises(InvalidArgument):
+        parse(["--config_file", ".", *argv], data_dir=data)
+
+
 def test_what_kohya_adds_to_its_file_is_left_out(parsed: Parsed, argv: list[str], tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(

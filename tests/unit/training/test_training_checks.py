@@ -182,3 +182,18 @@ def test_a_picture_that_is_a_link_out_of_the_data_folder(
     argv[1::2] = ["model", "pictures", "out", *argv[7::2]]
     with pytest.raises(PathOutsideDataFolder, match=r"link\.png"):
         check(parse(argv, data_dir=data))
+
+
+def test_a_caption_that_is_a_link_out_of_the_data_folder_or_has_a_path_for_an_ending(
+    argv: list[str], pictures: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data / "pictures")
+    shutil.copytree(MODEL, data / "model")
+    (tmp_path / "secret.txt").write_text("a secret")
+    (data / "pictures" / "3_sks style" / "0.secret").symlink_to(tmp_path / "secret.txt")
+    argv[1::2] = ["model", "pictures", "out", *argv[7::2]]
+    with pytest.raises(PathOutsideDataFolder, match=r"0\.secret"):
+        check(parse([*argv, "--caption_extension", ".secret"], data_dir=data))
+    with pytest.raises(InvalidArgument, match="caption_extension"):
+        check(parse([*argv, "--caption_extension", "/../x"], data_dir=data))
