@@ -39,6 +39,10 @@ class FieldRow:
         with self._input.hold_trait_notifications():
             self._input.value = _held(self.field, value, self._input)
 
+    def typed(self, text: str) -> None:
+        """Have something typed into it, whatever it is; only boxes for text take what is no number."""
+        self._input.value = text
+
     def tell(self, problems: Sequence[Problem]) -> None:
         """Say these problems here, errors first; none clears the place."""
         ordered = sorted(problems, key=lambda problem: problem.severity)

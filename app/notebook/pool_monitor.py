@@ -72,6 +72,16 @@ class PoolMonitor:
         """Follow it no longer; what was shown stays."""
         self._closed.set()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is live no longer."""
+        return self._closed.is_set()
+
+    def text(self, part: str) -> str:
+        """What a part shows: services, instances, queue or decisions, as HTML."""
+        shown: str = self._parts[part].value
+        return shown
+
     def _follow(self) -> None:
         pause = _BUSY
         while not self._closed.wait(pause):

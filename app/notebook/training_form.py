@@ -41,7 +41,7 @@ class TrainingForm:
         self._base = preset(preset_name).form.replace(values)
         self.task: TaskHandle | None = None
         self.monitor: TaskMonitor | None = None
-        self._rows = {
+        self.rows = {
             field.key: FieldRow(field, self._base[field.key], self._checker.choices(field.key), self.check)
             for field in BASIC
             if field.shown is not None
@@ -54,7 +54,7 @@ class TrainingForm:
         self._start.on_click(lambda _: self._clicked())
         self._live: Any = ipywidgets.VBox()
         grid = ipywidgets.GridBox(
-            [row.widget for row in self._rows.values()],
+            [row.widget for row in self.rows.values()],
             layout={"grid_template_columns": "repeat(auto-fill, minmax(330px, 1fr))", "grid_gap": "2px 24px"},
         )
         self.widget: Any = ipywidgets.VBox([grid, self._outlook, self._start, self._said, self._live])
@@ -68,7 +68,7 @@ class TrainingForm:
     @property
     def problems(self) -> dict[str, str]:
         """What is said at the fields now."""
-        return {key: row.problem for key, row in self._rows.items() if row.problem}
+        return {key: row.problem for key, row in self.rows.items() if row.problem}
 
     def set(self, **values: Value) -> None:
         """Change fields by their keys, those that are not shown, too.
@@ -78,9 +78,13 @@ class TrainingForm:
         """
         self._base = self._base.replace(values)
         for key, value in values.items():
-            if key in self._rows:
-                self._rows[key].value = value
+            if key in self.rows:
+                self.rows[key].value = value
         self.check()
+
+    def click(self) -> None:
+        """Press the start button."""
+        self._start.click()
 
     def check(self) -> bool:
         """Look at the form; problems are shown at their fields. Whether it could be started."""
@@ -126,7 +130,7 @@ class TrainingForm:
         try:
             task = self.start()
         except InvalidArgument as error:
-            elsewhere = "" if error.field in self._rows else f"{error.field}: {error.message}. "
+            elsewhere = "" if error.field in self.rows else f"{error.field}: {error.message}. "
             self._said.value = words.say(
                 f"{elsewhere}Nothing was queued; see what is said at the fields.", "bad"
             )
@@ -144,7 +148,7 @@ class TrainingForm:
     def _read(self) -> tuple[Form, list[Problem]]:
         values: dict[str, object] = dict(self._base)
         problems = []
-        for key, row in self._rows.items():
+        for key, row in self.rows.items():
             try:
                 values[key] = Form({key: row.value})[key]
             except InvalidArgument as error:
@@ -152,9 +156,9 @@ class TrainingForm:
         return Form(values), problems
 
     def _show(self, problems: list[Problem]) -> None:
-        for key, row in self._rows.items():
+        for key, row in self.rows.items():
             row.tell([problem for problem in problems if problem.field == key])
-        hidden = [problem for problem in problems if problem.field not in self._rows]
+        hidden = [problem for problem in problems if problem.field not in self.rows]
         self._said.value = words.block(
             "".join(
                 words.say(
