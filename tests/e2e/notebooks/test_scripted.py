@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli import app
-from tests.support.box import Box, training
+from kohya_adapter.presets import preset
+from tests.support.box import ROOT, Box, training
 
 Run = Callable[..., str]
 
@@ -68,6 +71,24 @@ def test_a_form_from_the_command_line(box: Box, lorapool: Run, tmp_path: Path) -
     assert "error: train_data_dir: there is no datasets/nowhere" in lorapool("form", "check", form, code=2)
     # And the settings come out as they went in
     assert json.loads(lorapool("form", "import", form))["train_data_dir"] == "datasets/nowhere"
+
+
+def test_the_commands_of_the_readme(box: Box, lorapool: Run, tmp_path: Path) -> None:
+    # Given its block of commands, with a form, a program and a task that there are
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.findall(r"```sh\n(.*?)```", text.partition("## Using it")[2], re.DOTALL)[0]
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    form = tmp_path / "my.json"
+    form.write_text(json.dumps({**preset("tiny-shapes").form, "max_train_steps": 4}))
+    with box.client() as client:
+        task = client.service("kohya_job").submit(command="echo here", name="readme").id
+    there = {"my.json": str(form), "nvidia-smi": "echo a GPU", "TASK": task}
+    # Then each of them does what it says
+    for line in lines:
+        program, *words = [there.get(word, word) for word in line]
+        assert program.endswith("lorapool")
+        if words[0] != "up":
+            assert lorapool(*words), line
 
 
 def test_pictures_are_put_into_a_data_set(box: Box, lorapool: Run) -> None:
