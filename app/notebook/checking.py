@@ -9,10 +9,24 @@ from pathlib import Path
 from app import folders
 from app.notebook.deployment import Pool
 from app.pool import capabilities, installed
+from backend import paths
 from kohya_adapter.form import Form
 from kohya_adapter.problems import Capabilities, Validation
+from kohya_adapter.resolve import path_fields
 from kohya_adapter.rules import broken_rules
 from kohya_adapter.validate import validate
+
+_FOLDERS = frozenset((paths.DATASETS, paths.MODELS, paths.LORAS, paths.JOBS))
+
+
+def placed(form: Form, data_dir: Path) -> Form:
+    """The form with what it names in a data folder that cannot be seen from here made absolute.
+
+    `models/sdxl` could be a model of the hub as well: who sees the folder looks there, who does not must be told.
+    """
+    named = {field.key: form.text(field.key) for field in path_fields(form)}
+    inside = {key: text for key, text in named.items() if text.partition("/")[0] in _FOLDERS}
+    return form.replace({key: str(data_dir / text) for key, text in inside.items()})
 
 
 class Checker:
@@ -39,6 +53,10 @@ class Checker:
         if self._pool.data_dir is None:
             return Validation(tuple(broken_rules(form, sd_scripts=self._sd_scripts)))
         return validate(form, self._pool.data_dir, self._instances())
+
+    def as_submitted(self, form: Form) -> Form:
+        """The form as it goes to the pool."""
+        return form if self._pool.data_dir is not None else placed(form, self.data_dir)
 
     def _instances(self) -> Capabilities:
         found = [asdict(instance) for instance in self._pool.client.instances()]

@@ -113,7 +113,7 @@ class TrainingForm:
         try:
             task = submit(
                 self._pool.client,
-                form,
+                self._checker.as_submitted(form),
                 service=self._pool.service.name,
                 data_dir=self._checker.data_dir,
                 checked=checked,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from app.notebook import words
+from app.notebook.checking import placed
 from app.notebook.curve import series
 from app.notebook.follow import add
 from app.notebook.generate import numbers
@@ -16,6 +18,9 @@ from app.notebook.log import tail
 from app.notebook.samples import by_step, thumbnail
 from backend.errors import InvalidArgument
 from backend.views import FileView, ProgressView, TaskView
+from kohya_adapter.form import Form
+from kohya_adapter.presets import preset
+from kohya_adapter.resolve import absolute_paths
 
 TASK = TaskView(
     **{"id": "t1", "service": "s", "index": 1, "request_id": "r", "kind": "command", "name": "a <b>cat</b>"},
@@ -92,3 +97,13 @@ def test_numbers_of_a_query() -> None:
         numbers({"count": "many"})
     with pytest.raises(InvalidArgument, match="size"):
         numbers({"size": "large"})
+
+
+def test_what_lies_in_a_folder_elsewhere_is_not_taken_for_a_model_of_the_hub() -> None:
+    far = Path("/srv/somewhere/else")
+    form = placed(preset("tiny-shapes").form, far)
+    resolved = absolute_paths(form, far)
+    assert resolved["pretrained_model_name_or_path"] == str(far / "models" / "tiny-shapes")
+    assert resolved["train_data_dir"] == str(far / "datasets" / "moonlight")
+    hub = placed(Form({"pretrained_model_name_or_path": "runwayml/stable-diffusion-v1-5"}), far)
+    assert hub["pretrained_model_name_or_path"] == "runwayml/stable-diffusion-v1-5"
