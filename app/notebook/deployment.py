@@ -74,7 +74,11 @@ class Pool:
         """
         given = token if token is not None else os.environ.get("LORAPOOL_TOKEN", "")
         client = Client(endpoint, given)
-        folder = Path(client.info().data_dir)
+        try:
+            folder = Path(client.info().data_dir)
+        except LorapoolError:
+            client.close()
+            raise
         return cls(client, service=service, data_dir=folder if _is_here(folder, given) else None)
 
     @property

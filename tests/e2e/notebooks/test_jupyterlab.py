@@ -122,7 +122,9 @@ def test_the_button_starts_a_training_and_the_widget_follows_it(page: Page, box:
     grows(count(log, "data-last"), "the log")
     expect(page.locator(".widget-image").first).to_be_visible()
     if PICTURES:
-        log.scroll_into_view_if_needed()
+        until(lambda: count(curve, "data-points")() > 60, "a curve to show")
+        page.get_by_role("button", name="No", exact=True).click()
+        page.get_by_role("button", name="Stop…").scroll_into_view_if_needed()
         page.screenshot(path=Path(PICTURES) / "notebook.png")
     # When it is stopped in the widget
     page.get_by_role("button", name="Stop…").click()

@@ -26,7 +26,7 @@ def test_a_lora_is_trained_and_then_drawn_with(box: Box, tmp_path: Path) -> None
     book = run("02_generate", tmp_path, DATA=str(box.data_dir), STEPS=4)
     # Then there is a picture without the LoRA, one with it, and a grid of both weights
     said = printed(book)
-    assert "without a LoRA" in said and "'moonlight" in said
+    assert "without a LoRA" in said and "'loras/moonlight" in said
     assert said.count("done") == 2, said
     before, after, grid = pictures(book)
     assert before != after

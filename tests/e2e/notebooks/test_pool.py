@@ -56,8 +56,8 @@ def test_a_pool_ends_with_the_kernel_even_when_that_is_killed(tmp_path: Path) ->
 
 
 def test_a_pool_elsewhere_is_reached_by_url_and_token(box: Box) -> None:
-    pool = Pool.connect(box.endpoint, box.token)
-    assert pool.data_dir == box.data_dir
+    with Pool.connect(box.endpoint, box.token) as pool:
+        assert pool.data_dir == box.data_dir
     with pytest.raises(LorapoolError):
         Pool.connect(box.endpoint, "not the token")
 

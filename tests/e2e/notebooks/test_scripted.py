@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 from kohya_adapter.presets import preset
-from tests.support.box import ROOT, Box, training
+from tests.support.box import ROOT, Box
 
 Run = Callable[..., str]
 
@@ -37,22 +37,22 @@ def lorapool(box: Box) -> Iterator[Run]:
 
 def test_a_job_from_the_command_line(box: Box, lorapool: Run, tmp_path: Path) -> None:
     # Given a training that has ended
-    with box.client() as client:
-        task = client.service("kohya_job").submit(
-            argv=training(box, steps=4, name="scripted"), name="scripted"
-        )
-        assert task.wait(80).state == "succeeded"
+    form = tmp_path / "form.json"
+    form.write_text(
+        json.dumps({**preset("tiny-shapes").form, "max_train_steps": 4, "output_name": "scripted"})
+    )
+    task = lorapool("submit", "--follow", "--form", form).splitlines()[0]
     # Then all that its page shows can be printed
-    assert json.loads(lorapool("show", task.id))["state"] == "succeeded"
-    lines = lorapool("curve", task.id).splitlines()
+    assert json.loads(lorapool("show", task))["state"] == "succeeded"
+    lines = lorapool("curve", task).splitlines()
     assert lines[0].startswith("step\tepoch\tloss") and [line.split("\t")[0] for line in lines[1:]] == list(
         "1234"
     )
-    assert "scripted.safetensors" in lorapool("files", task.id)
-    lorapool("download", task.id, "--to", tmp_path)
+    assert "scripted.safetensors" in lorapool("files", task)
+    lorapool("download", task, "--to", tmp_path)
     assert (tmp_path / "scripted.safetensors").stat().st_size > 10_000
     # And it can be tried again, moved in the queue, and stopped
-    again = lorapool("retry", task.id).strip()
+    again = lorapool("retry", task).strip()
     assert "priority 5" in lorapool("priority", again, "5")
     assert "is" in lorapool("cancel", again)
     with box.client() as client:
