@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +24,7 @@ class Files:
     data_dir: Path
 
     def existing(self, text: str, field: str) -> Path:
-        """A file; a bare name is looked for in `loras/`, too.
+        """A file; a bare name is looked for in `loras/`, too, also without the task's mark: the newest one then.
 
         Raises:
             InvalidArgument: there is none.
@@ -33,7 +34,18 @@ class Files:
             path = paths.confined(self.data_dir, candidate, field=field)
             if path.is_file():
                 return path
+        marked = [] if "/" in text else self._marked(text)
+        if marked:
+            return paths.confined(
+                self.data_dir, max(marked, key=lambda path: path.stat().st_mtime), field=field
+            )
         raise InvalidArgument(field, f"there is no file {text[:200]} in the data folder")
+
+    def _marked(self, name: str) -> list[Path]:
+        """LoRAs of tasks, published as `<name>-<first 8 characters of the task's id>`."""
+        found = (self.data_dir / paths.LORAS).glob("*.safetensors")
+        mark = re.compile(re.escape(name) + "-[0-9a-f]{8}")
+        return [path for path in found if mark.fullmatch(path.stem) and path.is_file()]
 
     def new(self, text: str, *, default: str, overwrite: bool) -> Path:
         """Where a file is to be written; a bare name goes into `loras/`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -295,6 +296,16 @@ def test_nothing_outside_the_data_folder_is_read_or_written(data_dir: Path) -> N
             files.existing(text, "loras")
         with pytest.raises(PathOutsideDataFolder):
             files.new(text if "/" in text else f"{text}/", default="x.safetensors", overwrite=True)
+
+
+def test_a_lora_of_a_task_is_found_without_its_mark_the_newest_first(data_dir: Path) -> None:
+    for age, mark in enumerate(("0123abcd", "89abcdef")):
+        path = stored(data_dir, f"cat-{mark}")
+        os.utime(path, (1000 - age, 1000 - age))
+    stored(data_dir, "cat-and-dog-0123abcd")
+    assert Files(data_dir).existing("cat", "lora").stem == "cat-0123abcd"
+    with pytest.raises(InvalidArgument, match="there is no file dog"):
+        Files(data_dir).existing("dog", "lora")
 
 
 def test_a_file_that_is_there_is_kept(data_dir: Path) -> None:
