@@ -59,11 +59,12 @@ def faults(page: Page) -> list[str]:
 @pytest.mark.parametrize("path", list(READY))
 def test_axe_finds_no_serious_fault(page: Page, busy: FakeGateway, path: str) -> None:
     found = {}
+    page.set_viewport_size(DESKTOP)
+    page.goto(path)
+    expect(page.locator(READY[path]).first).to_be_visible()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.set_viewport_size(DESKTOP)
-        page.goto(path)
-        expect(page.locator(READY[path]).first).to_be_visible()
+        expect(page.locator("html")).to_have_attribute("data-theme", scheme)
         for size in (DESKTOP, PHONE):
             page.set_viewport_size(size)
             said = faults(page)

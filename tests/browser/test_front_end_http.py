@@ -68,6 +68,11 @@ def test_a_foreign_name_for_this_machine_is_not_answered_to(http: httpx.Client) 
         "/live/pool",
         "/live/tasks",
         "/live/tasks/run",
+        "/data",
+        "/generate",
+        "/sets",
+        "/drawing/choices",
+        "/drawing/history",
     ],
 )
 def test_no_answer_holds_a_token(http: httpx.Client, path: str) -> None:
