@@ -120,9 +120,9 @@ def test_a_newcomer_comes_to_a_picture_of_their_own_in_a_few_clicks(page: Page, 
 
 
 def few(box: Box) -> Path:
-    """Six pictures of the sample, each shown once: epochs of three steps."""
+    """Six pictures of the sample, each shown once: epochs of three steps, longer ones for pictures of them."""
     _, dataset = box.install_samples()
-    folder = box.data_dir / "datasets" / "few" / "1_sks style"
+    folder = box.data_dir / "datasets" / "few" / f"{8 if PICTURES else 1}_sks style"
     folder.mkdir(parents=True)
     for picture in sorted(dataset.rglob("*.png"))[:6]:
         for file in (picture, picture.with_suffix(".txt")):
@@ -136,6 +136,7 @@ def test_a_grid_of_four_epochs_and_three_weights_is_drawn_by_both_instances(page
     argv = [
         *training(box, "--max_train_epochs", "4", "--save_every_n_epochs", "1", name="epochs"),
         *("--train_data_dir", str(few(box)), "--train_batch_size", "2", "--v_parameterization"),
+        *("--zero_terminal_snr", "--learning_rate", "4e-3"),
         *("--output_dir", str(box.data_dir / "jobs" / "epochs" / "output")),
     ]
     with box.client() as client:
