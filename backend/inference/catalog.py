@@ -61,9 +61,12 @@ class Catalog:
 
     def loras(self) -> list[LoraEntry]:
         """Every LoRA of `loras/`, newest first."""
-        folder = self._root / paths.LORAS
-        found = [self._lora(file) for file in folder.rglob(f"*{_WEIGHTS}") if file.is_file()]
-        return sorted(found, key=lambda entry: (-entry.modified, entry.name))
+        return [self._lora(file) for file in self._lora_files()]
+
+    def _lora_files(self) -> list[Path]:
+        """The files of `loras/`, newest first; their headers are not read for this."""
+        found = [file for file in (self._root / paths.LORAS).rglob(f"*{_WEIGHTS}") if file.is_file()]
+        return sorted(found, key=lambda file: (-file.stat().st_mtime, file.name))
 
     def model(self, name: str) -> ModelEntry:
         """The model that a query names; '' means the only one there is.
@@ -91,20 +94,20 @@ class Catalog:
         Raises:
             InvalidArgument: there is no such LoRA; the message has the names of those that there are.
         """
-        known = self.loras()
+        known = self._lora_files()
         plain = name.removesuffix(_WEIGHTS)
-        for entry in known:
-            if plain in (entry.name, entry.path.removesuffix(_WEIGHTS)):
-                return entry
-        for entry in known:
-            stem, dash, mark = entry.name.rpartition("-")
+        for file in known:
+            if plain in (file.stem, self._relative(file).removesuffix(_WEIGHTS)):
+                return self._lora(file)
+        for file in known:
+            stem, dash, mark = file.stem.rpartition("-")
             if dash and stem == plain and len(mark) == 8:
-                return entry
+                return self._lora(file)
         if "/" in name:
             file = self._confined(plain + _WEIGHTS, field)
             if file.is_file():
                 return self._lora(file)
-        raise InvalidArgument(field, _unknown("LoRA", name, [entry.name for entry in known], paths.LORAS))
+        raise InvalidArgument(field, _unknown("LoRA", name, [file.stem for file in known], paths.LORAS))
 
     def _confined(self, name: str, field: str) -> Path:
         try:

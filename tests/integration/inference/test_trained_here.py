@@ -29,7 +29,7 @@ def test_a_lora_of_this_session_and_a_grid_of_its_epochs_and_weights(box: Box, c
     client.create_service(wanted)
     service = client.service(DEFAULT_SERVICE)
     task_id = str(uuid.uuid4())
-    argv = training(box, "--save_every_n_steps", "8", steps=32, name="moon")
+    argv = training(box, "--save_every_n_steps", "8", steps=30, name="moon")
     argv[argv.index("--output_dir") + 1] = str(box.data_dir / "jobs" / task_id / "model")
     argv[argv.index("--learning_rate") + 1] = "8e-3"
     assert service.submit(argv=argv, id=task_id).wait(PATIENCE).state == "succeeded"
