@@ -144,11 +144,13 @@ def test_a_grid_of_four_epochs_and_three_weights_is_drawn_by_both_instances(page
         assert task.wait(SLOW / 1000).state == "succeeded", task.view().reason
         # when its grid is asked for
         page.goto(f"/generate?lora={task.id}&grid=1")
-        expect(page.locator("#w-training")).to_have_value(task.id, timeout=SLOW)
+        button = page.get_by_role("button", name="Generate", exact=True)
+        expect(button).to_be_focused(timeout=SLOW)
+        expect(page.locator("#w-training")).to_have_value(task.id)
         page.fill("#w-prompt", "a red heart in sks style")
         for key, value in {"width": 64, "height": 64, "steps": 10, "guidance": 3, "seed": 5}.items():
             page.fill(f"#w-{key}", str(value))
-        page.get_by_role("button", name="Generate", exact=True).click()
+        button.click()
         # then it has a row for each epoch, a column for each weight, and every instance has drawn of it
         newest = page.locator(".drawing").first
         expect(page.locator(".problem")).to_be_empty()

@@ -148,7 +148,7 @@ function about(set, folder) {
     trained
       ? [
           h("b", {}, folder.name),
-          ` · ${pictures(folder.pictures)}, each shown ${folder.repeats} ${folder.repeats === 1 ? "time" : "times"} an epoch`,
+          h("span", {}, `${pictures(folder.pictures)}, each shown ${folder.repeats} ${folder.repeats === 1 ? "time" : "times"} an epoch`),
         ]
       : `These ${pictures(folder.pictures)} are in no training folder yet, so no training sees them. Give them a trigger word.`,
     h("button", { class: trained ? "lp-button quiet" : "lp-button primary", type: "button", onclick: () => rename(set, folder) }, trained ? "Rename or repeat…" : "Make a training folder…"),
