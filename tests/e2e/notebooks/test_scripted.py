@@ -52,9 +52,12 @@ def test_a_job_from_the_command_line(box: Box, lorapool: Run, tmp_path: Path) ->
     lorapool("download", task, "--to", tmp_path)
     assert (tmp_path / "scripted.safetensors").stat().st_size > 10_000
     # And it can be tried again, moved in the queue, and stopped
+    with box.client() as client:
+        before = client.service("kohya_job").submit(command="sleep 60", name="before")
     again = lorapool("retry", task).strip()
     assert "priority 5" in lorapool("priority", again, "5")
     assert "is" in lorapool("cancel", again)
+    lorapool("cancel", before.id)
     with box.client() as client:
         assert client.task(again).wait(60).state in ("cancelled", "succeeded")
 
@@ -87,7 +90,8 @@ def test_the_commands_of_the_readme(box: Box, lorapool: Run, tmp_path: Path) -> 
     for line in lines:
         program, *words = [there.get(word, word) for word in line]
         assert program.endswith("lorapool")
-        if words[0] != "up":
+        # A pool is up already; what it draws with is trained in the notebooks' test.
+        if words[0] not in ("up", "generate", "grid"):
             assert lorapool(*words), line
 
 
