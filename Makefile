@@ -1,10 +1,12 @@
 # Two commands are all a newcomer needs:
 #   make demo   sets everything up, trains the sample LoRA while you watch, leaves the front end running
 #   make test   sets everything up, runs all tests
+# TEST_JOBS is how many test files run at once.
 # PIP_ARGS is handed to every `pip install` (an index of your own, a proxy, a wheel folder).
 
 PYTHON ?= python3
 PIP_ARGS ?=
+TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
@@ -24,7 +26,7 @@ up: $(VENV)/ready
 
 test: $(VENV)/ready-test browser
 	$(SAY) 'Running the tests'
-	@$(BIN)/python -m pytest $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check .

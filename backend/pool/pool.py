@@ -123,7 +123,10 @@ class Pool:
         """
         seen = self._see(present, changed)
         self._learn(seen)
-        self._take_back(seen)
+        taken = self._take_back(seen)
+        if taken:
+            # It is first in line again, and must be in this pass: else a younger one of its user would go before it.
+            seen = self._see(read_instances(self.store), taken)
         if self.description.type.runs_tasks:
             free = self.launcher.free_devices(taken_devices)
             snapshot = self._snapshot(seen, free)
@@ -209,14 +212,18 @@ class Pool:
         self._blocked = f"{why}; the next start is tried in {pause:.0f} s"
         log.warning("service %s: %s", self.name, self._blocked)
 
-    def _take_back(self, seen: Seen) -> None:
+    def _take_back(self, seen: Seen) -> set[str]:
+        """Take tasks from instances that do not begin them; which they were."""
         now = self.clock.time()
+        taken = set()
         for brief in seen.active.values():
             late = brief.state is TaskState.ASSIGNED and now - (brief.assigned_at or now) > BEGIN_DEADLINE
             if late and self.store.run(tasks.unclaimed(brief.id, BEGIN_DEADLINE)) != "kept":
                 self.idle_hands[brief.instance] += 1
+                taken.add(brief.id)
             elif brief.state is TaskState.RUNNING:
                 del self.idle_hands[brief.instance]
+        return taken
 
     def _snapshot(self, seen: Seen, free: list[str] | None) -> Snapshot:
         now = self.clock.time()

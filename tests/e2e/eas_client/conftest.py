@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support.eas_sdk import Sdk
 from tests.support.gateway_box import Box
@@ -21,6 +22,12 @@ PROGRAM = Path(__file__).with_name("program.py")
 def sdk_python() -> Path:
     """An interpreter with the official client: it pins an old protobuf, so it has an environment of its own."""
     folder = ROOT / ".cache" / "eas-client"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        return _install(folder)
+
+
+def _install(folder: Path) -> Path:
     python = folder / "bin" / "python"
     done = folder / "installed.txt"
     if not done.exists() or done.read_text() != CLIENT:

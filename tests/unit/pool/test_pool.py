@@ -274,6 +274,26 @@ class TestIdleHands:
         assert box.state(task) in (TaskState.WAITING, TaskState.ASSIGNED)
         assert box.task(task).deliveries == 0
 
+    def test_what_is_taken_back_goes_before_what_came_later(
+        self, box: Box, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given an instance that does not begin the older task, and another that idles
+        stuck = box.one_up()
+        box.autoscale(min=2, max=2)
+        box.step()
+        other = box.up(next(name for name in box.launcher.orders if name != stuck))
+        older = box.assigned(stuck)
+        younger = box.put()
+        monkeypatch.setattr(pool_module, "BEGIN_DEADLINE", 0.0)
+        # When the pass takes the older one back
+        box.step()
+        # Then it is not overtaken in that very pass
+        assert box.task(older).instance in (stuck, other)
+        assert box.state(older) is TaskState.ASSIGNED
+        assert box.pool.idle_hands[stuck] == 1
+        assert box.task(older).deliveries == 0
+        assert box.task(younger).instance != box.task(older).instance
+
     def test_beginning_one_clears_it_and_so_does_its_end(self, box: Box) -> None:
         name = box.one_up()
         box.pool.idle_hands[name] = 1
