@@ -191,7 +191,7 @@ def _wait(ticket: Ticket) -> None:
 def _lora(path: Path, seed: int) -> Path:
     """A LoRA of rank 8 on the whole U-Net, its weights random."""
     torch.manual_seed(seed)
-    network = LoraNetwork(_pipeline().unet, None, NetworkShape(8, 8.0))
+    network = LoraNetwork(_pipeline().unet, (), NetworkShape(8, 8.0))
     tensors = {name: torch.randn(shape) * 0.01 for name, shape in network.shapes().items() if shape}
     lora_file.write(path, tensors, {})
     return path
