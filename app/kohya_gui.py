@@ -18,7 +18,9 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from backend import ports
 from backend.errors import InvalidInput, LorapoolError
+from backend.paths import stored_token
 
 DEFAULT_PORT = 7860
 """Where kohya_ss's form is found when no port is given."""
@@ -107,7 +109,7 @@ def _front_end(given: argparse.Namespace, data_dir: Path, port: int, endpoint: s
     _refuse_taken_port(given.listen, port)
     if given.inbrowser:
         _open_browser(given, port)
-    token = os.environ.get("LORAPOOL_TOKEN", "") or _stored_token(data_dir)
+    token = os.environ.get("LORAPOOL_TOKEN", "") or stored_token(data_dir)
     if endpoint and not token:
         raise InvalidInput(
             f"there is no token for the service at {endpoint}: set LORAPOOL_TOKEN, or name with --data-dir the data "
@@ -134,7 +136,7 @@ def _everything(given: argparse.Namespace, data_dir: Path, port: int) -> int:
     from backend.settings import read
     from backend.up import Deployment, FrontEndHere
 
-    gateway_port = _GATEWAY_PORT if _free("127.0.0.1", _GATEWAY_PORT) else _any_free()
+    gateway_port = ports.any_free() if ports.why_not("127.0.0.1", _GATEWAY_PORT) else _GATEWAY_PORT
     here = FrontEndHere(port, given.listen, given.root_path, given.username, given.password)
     deployment = Deployment(read(data_dir=data_dir, port=gateway_port), [], front_end=here)
 
@@ -146,44 +148,16 @@ def _everything(given: argparse.Namespace, data_dir: Path, port: int) -> int:
     return deployment.run(ready)
 
 
-def _free(host: str, port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def _any_free() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _refuse_taken_port(host: str, port: int) -> None:
-    if not _free(host, port):
+    reason = ports.why_not(host, port)
+    if reason:
         raise InvalidInput(
-            f"port {port} on {host} cannot be used: something else listens there, or the address is not this "
-            "machine's. Nothing was started; choose another with --server_port."
+            f"port {port} on {host} cannot be used ({reason}). Nothing was started; choose another with --server_port."
         )
 
 
 def _open_browser(given: argparse.Namespace, port: int) -> None:
     threading.Timer(1.0, webbrowser.open, (f"http://127.0.0.1:{port}{given.root_path}",)).start()
-
-
-def _stored_token(data_dir: Path) -> str:
-    try:
-        return (data_dir / "token").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _say(text: str) -> None:

@@ -88,7 +88,7 @@ def waiting(active: str, root_path: str) -> str:
 
 @router.get("/jobs")
 async def jobs(request: Request) -> HTMLResponse:
-    return page("jobs", request.app.state.root_path, ("look", "rows", "jobs", "log"))
+    return page("jobs", request.app.state.root_path, ("look", "rows", "jobs", "log", "lightbox"))
 
 
 @router.get("/data")
@@ -98,7 +98,7 @@ async def data(request: Request) -> HTMLResponse:
 
 @router.get("/generate")
 async def generate(request: Request) -> HTMLResponse:
-    return page("generate", request.app.state.root_path, ("look", "generate"))
+    return page("generate", request.app.state.root_path, ("look", "generate", "lightbox"))
 
 
 @router.get("/service")

@@ -24,12 +24,12 @@ from backend.cli_options import (
     connected,
     print_json,
     print_table,
-    stored_token,
 )
 from backend.cli_scaling import replay, workload
 from backend.cli_service import app as service_app
 from backend.cli_task import curve, download, files, priority, retry, show
 from backend.errors import InvalidInput, LorapoolError
+from backend.paths import stored_token
 
 if TYPE_CHECKING:
     from backend.client import Client

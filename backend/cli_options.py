@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.paths import stored_token
+
 if TYPE_CHECKING:
     from backend.client import Client
 
@@ -41,14 +43,6 @@ def connected(endpoint: str, token: str, data_dir: Path) -> Iterator[Client]:
 
     with Client(endpoint, token or stored_token(data_dir)) as client:
         yield client
-
-
-def stored_token(data_dir: Path) -> str:
-    """The administrator's token of a deployment on this machine; empty when it may not be read."""
-    try:
-        return (data_dir / "token").read_text().strip()
-    except OSError:
-        return ""
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

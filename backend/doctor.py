@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -20,8 +19,9 @@ import pynvml
 
 from backend.errors import LorapoolError
 from backend.paths import ENDPOINT, MODELS
+from backend.ports import why_not
 from backend.settings import Settings
-from backend.store.call import command
+from backend.store import server
 from backend.store.connection import Store
 from backend.store.embedded import server_binary
 
@@ -125,7 +125,7 @@ def store(settings: Settings) -> Finding:
             return Finding("store", Verdict.FAULT, "there is no program to start", str(error))
     connection = Store(settings.redis_url)
     try:
-        info = connection.run(command("INFO").then(_facts))
+        info = connection.run(server.facts())
     except LorapoolError as error:
         return Finding(
             "store",
@@ -141,13 +141,6 @@ def store(settings: Settings) -> Finding:
     finally:
         connection.close()
     return _store_is(info)
-
-
-def _facts(answer: object) -> dict[str, str]:
-    if isinstance(answer, dict):
-        return {str(name): str(value) for name, value in answer.items()}
-    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 def _store_is(info: dict[str, str]) -> Finding:
@@ -167,18 +160,14 @@ def _store_is(info: dict[str, str]) -> Finding:
 
 def _port(host: str, port: int) -> Callable[[], Finding]:
     def look() -> Finding:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                option = "--port" if port == 8000 else "--ui-port"
-                return Finding(
-                    f"port {port}",
-                    Verdict.FAULT,
-                    f"cannot be used on {host}: {error.strerror}",
-                    f"Stop what listens there, or start lorapool with {option} and another number.",
-                )
+        reason = why_not(host, port)
+        if reason:
+            return Finding(
+                f"port {port}",
+                Verdict.FAULT,
+                f"cannot be used on {host}: {reason}",
+                "Stop what listens there, or start lorapool with --port or --ui-port and another number.",
+            )
         return Finding(f"port {port}", Verdict.OK, "free")
 
     return look

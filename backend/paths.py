@@ -62,3 +62,11 @@ def create(data_dir: Path) -> None:
 def job_dir(data_dir: Path, task_id: str) -> Path:
     """The folder of one task: its snapshot, its log, what it made."""
     return data_dir / JOBS / task_id
+
+
+def stored_token(data_dir: Path) -> str:
+    """The administrator's token of a deployment on this machine; empty when there is none that may be read."""
+    try:
+        return (data_dir / "token").read_text().strip()
+    except OSError:
+        return ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from backend import paths
+from backend import paths, ports
 from backend.child import Child, own_command
 from backend.deploy import deploy, scaling_warnings
 from backend.errors import Conflict, LorapoolError
@@ -149,15 +148,12 @@ class Deployment:
             host = self._front_end.host or self.settings.host
             taken.append((host, self._front_end.port, "--ui-port (--server_port)"))
         for host, port, option in taken:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    raise Conflict(
-                        f"port {port} on {host} cannot be used ({error.strerror}). "
-                        f"Nothing was started; choose another with {option}."
-                    ) from None
+            reason = ports.why_not(host, port)
+            if reason:
+                raise Conflict(
+                    f"port {port} on {host} cannot be used ({reason}). "
+                    f"Nothing was started; choose another with {option}."
+                )
 
     def _await_gateway(self) -> None:
         deadline = time.monotonic() + READY_DEADLINE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from backend import samples
 from backend.client import Client, Service, TaskHandle
 from backend.errors import LorapoolError, NotFound
 from backend.paths import ENDPOINT
+from backend.ports import any_free
 from backend.processes import die_with_parent
 from backend.views import ServiceView, TaskView
 
@@ -157,7 +157,7 @@ def _is_here(folder: Path, token: str) -> bool:
 
 def _up(folder: Path) -> tuple[subprocess.Popen[str], str]:
     """Start everything on a data folder; the process, which ends with this one, and the gateway's address."""
-    port = _free_port()
+    port = any_free()
     log = folder / "logs" / "up.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as errors:
@@ -201,10 +201,3 @@ def _end(process: subprocess.Popen[str]) -> None:
 def _last_lines(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return " / ".join(lines[-3:]) or "none"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

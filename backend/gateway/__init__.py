@@ -16,7 +16,7 @@
 `queue_docs.py`       its part of the OpenAPI document
 
 `services_api.py`     services, instances, decisions, everything that changes
-`service_control.py`  changing services: update, stop, start, scale
+`service_control.py`  changing services: create, update, remove, stop, start, scale
 `tasks_api.py`        tasks, logs, files; `submit.py` takes a task; `task_stream.py` follows one
 `task_views.py`       records as views
 `metrics.py`          counters for Prometheus; `gauges.py` what the deployment looks like

@@ -40,7 +40,7 @@ from backend.gateway.queue_api import QueueApi
 from backend.gateway.queue_request import PREFIX
 from backend.gateway.watching import SILENCE
 from backend.settings import Settings, administrator_token
-from backend.store.call import command
+from backend.store import server
 from backend.store.multiplex import MultiplexedStore
 from backend.views import ErrorView
 
@@ -115,7 +115,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
 async def _healthz(request: Request) -> dict[str, str]:
     """Whether the gateway and the store answer. Needs no token."""
     gateway: Gateway = request.app.state.gateway
-    await gateway.store.run(command("PING"))
+    await gateway.store.run(server.ping())
     return {"status": "ok"}
 
 

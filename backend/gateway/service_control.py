@@ -1,4 +1,4 @@
-"""The control API that changes services: update, stop, start, scale, and the rules of scaling.
+"""The control API that changes services: create, update, remove, stop, start, scale, and the rules of scaling.
 
 What is changed is the description itself, so that what is shown is always what holds, and survives every restart.
 """
@@ -16,7 +16,7 @@ from backend.gateway.answers import json_answer, plain_json
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.gateway.services_api import service_view
 from backend.service import parse, with_part
-from backend.store import services
+from backend.store import services, streams, task_queue, tasks
 from backend.views import ServiceView, as_json
 
 router = APIRouter(tags=["services"])
@@ -28,9 +28,9 @@ class Count(BaseModel):
     instances: int = Field(ge=0, le=1000)
 
 
-async def _replace(gateway: Gateway, name: str, raw: dict[str, Any]) -> Response:
-    """Put a description in the place of that of the service `name`."""
-    # As in services_api: only who deploys pays for reading the scaler's rules.
+async def _deploy(gateway: Gateway, raw: dict[str, Any], name: str = "") -> Response:
+    """Deploy a description; with `name` it has to be that of this service."""
+    # Reading the scaler's rules costs the start of the gateway a quarter of a second: only who deploys pays for it.
     from backend.deploy import deploy, scaling_warnings
 
     try:
@@ -38,21 +38,52 @@ async def _replace(gateway: Gateway, name: str, raw: dict[str, Any]) -> Response
     except ValueError as error:
         raise InvalidArgument("body", f"{error}; nothing was changed") from None
     parsed = parse(raw)
-    if parsed.description.name != name:
-        raise InvalidArgument(
-            "metadata.name", f"it is {parsed.description.name!r}, not {name!r}; nothing was changed"
-        )
-    warnings = (*parsed.warnings, *scaling_warnings(parsed.description))
-    await gateway.with_store(lambda store: deploy(store, parsed.description))
-    gateway.catalog.forget(name)
-    view = await service_view(gateway, await gateway.catalog.get(name), token=True, warnings=warnings)
+    wanted = parsed.description
+    if name and wanted.name != name:
+        raise InvalidArgument("metadata.name", f"it is {wanted.name!r}, not {name!r}; nothing was changed")
+    warnings = (*parsed.warnings, *scaling_warnings(wanted))
+    await gateway.with_store(lambda store: deploy(store, wanted))
+    gateway.catalog.forget(wanted.name)
+    view = await service_view(gateway, await gateway.catalog.get(wanted.name), token=True, warnings=warnings)
     return json_answer(as_json(view))
 
 
 async def _change(gateway: Gateway, name: str, part: str, value: Any) -> Response:
     """Replace one part of the description of a service; None removes it."""
     deployed = await gateway.catalog.get(name)
-    return await _replace(gateway, name, with_part(deployed.description.raw, part, value))
+    return await _deploy(gateway, with_part(deployed.description.raw, part, value), name)
+
+
+@router.post("/services", response_model=ServiceView)
+async def create_service(
+    gateway: GatewayHere, caller: CallerHere, body: Annotated[dict[str, Any], Body()]
+) -> Response:
+    """Create a service from its description, or replace the description of one that exists."""
+    caller.need_administrator()
+    return await _deploy(gateway, body)
+
+
+@router.delete("/services/{service}", response_model=ServiceView)
+async def delete_service(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
+    """Remove a service: its waiting tasks are cancelled, its running ones stopped, its queues dropped."""
+    caller.need_administrator()
+    deployed = await gateway.catalog.get(service)
+    view = await service_view(gateway, deployed, token=False)
+    store = gateway.store
+    for task in [*await store.run(tasks.waiting(service)), *await store.run(tasks.active(service))]:
+        await store.run(tasks.cancel(task, by="the removal of the service"))
+    await _drop_queues(gateway, service)
+    await store.run_all(services.forget(service))
+    await store.run(task_queue.announce_service(service))
+    gateway.catalog.forget(service)
+    # Until that was heard, a put or a watcher may have brought them back.
+    await _drop_queues(gateway, service)
+    return json_answer(as_json(view))
+
+
+async def _drop_queues(gateway: Gateway, service: str) -> None:
+    for queue in (service, f"{service}/sink", f"{service}/dead"):
+        await gateway.store.run(streams.drop(queue))
 
 
 @router.put("/services/{service}", response_model=ServiceView)
@@ -62,7 +93,7 @@ async def update_service(
     """Replace the description of a service that exists; its tasks, queues and token stay."""
     caller.need_administrator()
     await gateway.catalog.get(service)
-    return await _replace(gateway, service, body)
+    return await _deploy(gateway, body, service)
 
 
 @router.post("/services/{service}/stop", response_model=ServiceView)

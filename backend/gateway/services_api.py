@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from backend.errors import InvalidArgument
-from backend.gateway.answers import json_answer, plain_json
+from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.gateway.task_stream import changes, streamed
 from backend.gateway.task_views import instance_view
 from backend.instance import Instance, InstanceState
-from backend.service import Description, parse
-from backend.store import consumers, instances, pools, services, streams, task_queue, tasks
+from backend.service import Description
+from backend.store import consumers, instances, pools, task_queue, tasks
 from backend.store.services import Deployed
 from backend.views import DecisionList, InfoView, InstanceList, ServiceList, ServiceView, as_json
 
@@ -102,57 +102,12 @@ async def list_services(gateway: GatewayHere, caller: CallerHere) -> Response:
     return json_answer({"services": views})
 
 
-@router.post("/services", response_model=ServiceView)
-async def create_service(
-    gateway: GatewayHere, caller: CallerHere, body: Annotated[dict[str, Any], Body()]
-) -> Response:
-    """Create a service from its description, or replace the description of one that exists."""
-    caller.need_administrator()
-    try:
-        plain_json(body)
-    except ValueError as error:
-        raise InvalidArgument("body", f"{error}; nothing was changed") from None
-    parsed = parse(body)
-    # As above: only who deploys pays for it.
-    from backend.deploy import deploy, scaling_warnings
-
-    warnings = parsed.warnings + scaling_warnings(parsed.description)
-    await gateway.with_store(lambda store: deploy(store, parsed.description))
-    gateway.catalog.forget(parsed.description.name)
-    deployed = await gateway.catalog.get(parsed.description.name)
-    view = await service_view(gateway, deployed, token=True, warnings=warnings)
-    return json_answer(as_json(view))
-
-
 @router.get("/services/{service}", response_model=ServiceView)
 async def get_service(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
     """One service."""
     caller.need(service)
     deployed = await gateway.catalog.get(service)
     return json_answer(as_json(await service_view(gateway, deployed, token=caller.administrator)))
-
-
-@router.delete("/services/{service}", response_model=ServiceView)
-async def delete_service(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
-    """Remove a service: its waiting tasks are cancelled, its running ones stopped, its queues dropped."""
-    caller.need_administrator()
-    deployed = await gateway.catalog.get(service)
-    view = await service_view(gateway, deployed, token=False)
-    store = gateway.store
-    for task in [*await store.run(tasks.waiting(service)), *await store.run(tasks.active(service))]:
-        await store.run(tasks.cancel(task, by="the removal of the service"))
-    await _drop_queues(gateway, service)
-    await store.run_all(services.forget(service))
-    await store.run(task_queue.announce_service(service))
-    gateway.catalog.forget(service)
-    # Until that was heard, a put or a watcher may have brought them back.
-    await _drop_queues(gateway, service)
-    return json_answer(as_json(view))
-
-
-async def _drop_queues(gateway: Gateway, service: str) -> None:
-    for queue in (service, f"{service}/sink", f"{service}/dead"):
-        await gateway.store.run(streams.drop(queue))
 
 
 @router.get("/instances", response_model=InstanceList)

@@ -206,3 +206,13 @@ def resign(supervisor: str) -> Call[Any]:
 
 def _time(text: str | None) -> float | None:
     return float(text) if text else None
+
+
+def orders(instance: str) -> str:
+    """The channel on which an instance hears that there is something to look up."""
+    return key("control", instance)
+
+
+def nudge(instance: str) -> Call[Any]:
+    """Have an instance ask for its orders now."""
+    return command("PUBLISH", orders(instance), "")

@@ -30,9 +30,7 @@ from backend.service import Container, Description
 from backend.settings import Settings
 from backend.settings import read as read_settings
 from backend.store import instances, services
-from backend.store.call import command
 from backend.store.connection import Store
-from backend.store.keys import key
 from backend.worker import jobs, rq_worker
 from backend.worker.app_process import AppProcess, AppSettings
 from backend.worker.patience import patiently
@@ -177,7 +175,7 @@ class Agent:
     def _nudge(self) -> None:
         """Make the lease thread ask for orders now; it does so soon in any case."""
         with contextlib.suppress(StoreUnavailable):
-            self.store.run(command("PUBLISH", key("control", self.instance), ""))
+            self.store.run(instances.nudge(self.instance))
 
     def _work(self, slot: int) -> None:
         """Keep an RQ worker at it; one that ends (the store was away) is followed by another."""
@@ -200,7 +198,7 @@ class Agent:
         lease = self.settings.lease_seconds
         while not self._done.is_set():
             try:
-                with self.store.listen(key("control", self.instance)) as wakes:
+                with self.store.listen(instances.orders(self.instance)) as wakes:
                     while not self._done.is_set():
                         self._renew()
                         wakes.get_message(timeout=min(lease / _RENEWALS_PER_LEASE, 2.0))

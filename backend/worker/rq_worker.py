@@ -7,8 +7,8 @@ and abandoned jobs are the supervisor's affair, so RQ's own notions of them are 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import redis
@@ -24,6 +24,7 @@ AtWork: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 _LONG = 30 * 24 * 3600
 _DEQUEUE_SECONDS = 20
+_HEARTBEAT_MARGIN = 60  # as in RQ's own heartbeat
 
 
 class InstanceWorker(SimpleWorker):  # type: ignore[misc]
@@ -51,6 +52,30 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """How long RQ's books wait for a sign of life: longer than any training, the lease is what counts."""
         return _LONG
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """Write the worker's state, and in the same step an end for it.
+
+        The instance may be gone from the books already, and this process end before the next heartbeat: a state
+        written without an end would then stay in the store for ever.
+        """
+        with self._together(pipeline) as connection:
+            super().set_state(state, connection)
+            connection.expire(self.key, self.worker_ttl + _HEARTBEAT_MARGIN)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """RQ's sign of life and its end, in one step."""
+        with self._together(pipeline) as connection:
+            super().heartbeat(timeout, connection)
+
+    @contextmanager
+    def _together(self, pipeline: Any) -> Iterator[Any]:
+        if pipeline is not None:
+            yield pipeline
+            return
+        with self.connection.pipeline() as own:
+            yield own
+            own.execute()
 
     def procline(self, message: str) -> None:
         """The process has a title of its own."""

@@ -183,7 +183,7 @@ class TestDrain:
         def left() -> list[str]:
             return [name for name in world.keys(f"rq:*{instance}*") if world.ask("TTL", name) == -1]
 
-        assert wait_until(lambda: left() == [], PATIENCE)
+        assert wait_until(lambda: left() == [], PATIENCE), left()
 
     def test_removing_a_service_ends_what_it_runs(self, shared: PoolBox) -> None:
         world = shared.world()
