@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from backend.cli_dataset import app
+from backend.cli.dataset import app
 from backend.errors import InvalidArgument, PathOutsideDataFolder
 from kohya_adapter.dataset_check import DatasetFacts, look_at
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backend.cli_options import DEFAULT_DATA, AsJson, DataDir, print_json, print_table
+from backend.cli.options import DEFAULT_DATA, AsJson, DataDir, print_json, print_table
 
 app = typer.Typer(help="Kohya forms: presets, import, check, command line.", no_args_is_help=True)
 

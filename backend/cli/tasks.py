@@ -1,14 +1,16 @@
-"""Commands about one task: all that a job's page shows and does."""
+"""Commands about tasks: all that the board and a job's page show and do."""
 
 from __future__ import annotations
 
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli_options import (
+from backend.cli.options import (
     DEFAULT_DATA,
     DEFAULT_ENDPOINT,
     AsJson,
@@ -22,7 +24,62 @@ from backend.cli_options import (
 )
 from backend.errors import NotFound
 
+if TYPE_CHECKING:
+    from backend.client import Client
+    from backend.views import TaskView
+
+
 _COLUMNS = ("step", "epoch", "loss", "lr", "seconds_per_step")
+
+
+def ps(
+    service: Annotated[str, typer.Option("--service", "-s", help="Only this service.")] = "",
+    state: Annotated[str, typer.Option(help="Only these states, with commas between.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 20,
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List tasks, newest first."""
+    with connected(endpoint, token, data_dir) as client:
+        found = client.tasks(service, state=state, limit=limit)
+    if as_json:
+        print_json([asdict(task) for task in found])
+        return
+    rows = [(t.id, t.state, t.name or t.kind, _doing(t), _ago(t.created_at)) for t in found]
+    print_table(
+        ("TASK", "STATE", "NAME", "", "CREATED"), rows, empty="no tasks yet; `lorapool submit` queues one"
+    )
+
+
+def logs(
+    task: TaskId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Print a task's log. With -f, the exit code is 0 only if the task succeeded."""
+    with connected(endpoint, token, data_dir) as client:
+        if follow:
+            follow_to_end(client, task)
+            return
+        for line in client.task(task).logs():
+            print(line)
+
+
+def cancel(
+    task: TaskId,
+    save: Annotated[bool, typer.Option("--save", help="Let a training save its state first.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Take a waiting task from the queue, or stop a running one."""
+    with connected(endpoint, token, data_dir) as client:
+        view = client.task(task).cancel(save=save)
+    print(f"{view.id} is {view.state}" + ("" if view.final else ", it was asked to end"))
 
 
 def show(
@@ -117,3 +174,40 @@ def download(
             raise NotFound(f"task {task} has made no LoRA; `lorapool files {task}` lists what there is")
         for path in wanted:
             print(handle.download(path, to / Path(path).name))
+
+
+def follow_to_end(client: Client, task_id: str) -> None:
+    """Print a task's log until it ends. Exits with 1 unless it succeeded."""
+    task = client.task(task_id)
+    for line in task.logs(follow=True):
+        print(line, flush=True)
+    view = task.view()
+    print(f"{view.state}" + (f": {view.reason}" if view.reason else ""), file=sys.stderr)
+    if view.state != "succeeded":
+        raise typer.Exit(1)
+
+
+def _doing(task: TaskView) -> str:
+    if task.state == "waiting":
+        start = f", starts {_in(task.expected_start)}" if task.expected_start else ""
+        return f"queued, position {task.position or '?'}{start}"
+    if task.progress is not None and not task.final:
+        eta = f", {_duration(task.progress.eta)} left" if task.progress.eta is not None else ""
+        return f"{task.progress.step}/{task.progress.total}{eta}"
+    return task.reason or task.phase or task.output
+
+
+def _duration(seconds: float | None) -> str:
+    whole = int(seconds or 0)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _in(at: float) -> str:
+    left = at - time.time()
+    return f"in {_duration(left)}" if left > 1 else "now"
+
+
+def _ago(at: float) -> str:
+    return f"{_duration(max(0.0, time.time() - at))} ago"

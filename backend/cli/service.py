@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli_options import (
+from backend.cli.options import (
     DEFAULT_DATA,
     DEFAULT_ENDPOINT,
     AsJson,
