@@ -68,9 +68,8 @@ class Generation:
 
     def images(self) -> GeneratedImages:
         """The pictures of one that has ended; raises NotFound before, or when they were removed."""
-        client = self.task.client
-        found = client.images(self.task.id)
-        files = [client.fetch(link) for link in found.images]
+        found = self.task.images()
+        files = [self.task.client.fetch(link) for link in found.images]
         return GeneratedImages(files, found.seeds, found.seconds, found.parameters, self.task.id)
 
 

@@ -64,6 +64,6 @@ def test_a_pool_elsewhere_is_reached_by_url_and_token(box: Box) -> None:
 
 def test_nothing_answers_there() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backend.client.RECONNECT", 0.0)
+        patch.setattr("backend.client.connection.RECONNECT", 0.0)
         with pytest.raises(GatewayUnavailable, match="lorapool up"):
             Pool.connect(f"http://127.0.0.1:{free_port()}", "token")

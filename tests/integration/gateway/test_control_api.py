@@ -469,7 +469,7 @@ def test_a_follower_does_not_notice_restarts(own_box: Box) -> None:
 
 
 def test_a_gateway_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.client.RECONNECT", 0.3)
+    monkeypatch.setattr("backend.client.connection.RECONNECT", 0.3)
     with Client(f"http://127.0.0.1:{free_port()}", "x") as client:
         with pytest.raises(GatewayUnavailable, match="does not answer"):
             client.info()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.client import _parse
+from backend.client.connection import server_sent
 from backend.gateway.task_stream import Cursor, event
 
 
@@ -23,6 +23,6 @@ def test_the_client_reads_what_the_gateway_writes() -> None:
     )
 
     # The client's HTTP library ends lines where Unicode does, not at line feeds alone.
-    found = list(_parse(iter(text.splitlines()), ""))
+    found = list(server_sent(iter(text.splitlines()), ""))
 
     assert found == [("log", {"lines": [[1, "a: b\n\u2028"]]}, "1.0.0"), ("end", {}, "1.0.0")]
