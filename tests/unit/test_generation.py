@@ -41,14 +41,18 @@ class Pretend:
 
     def task(self, task: str) -> Any:
         return SimpleNamespace(
-            id=task, client=self, view=lambda: self._view(task), wait=lambda timeout: self._view(task)
+            id=task,
+            client=self,
+            view=lambda: self._view(task),
+            wait=lambda timeout: self._view(task),
+            images=lambda: self._images(task),
         )
 
     def tasks(self, service: str, *, limit: int) -> list[Any]:
         assert service == self.name
         return [self._view(task) for task in reversed(self.queued)]
 
-    def images(self, task: str) -> Any:
+    def _images(self, task: str) -> Any:
         query = self.queued[task]
         return SimpleNamespace(
             images=[f"/{task}"], seeds=[query.get("seed", 1)], seconds=0.5, parameters=query
