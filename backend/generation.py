@@ -157,7 +157,7 @@ class GridRun:
         if view.state != "succeeded":
             return None, view.reason or view.state
         try:
-            return self.client.fetch(self.client.images(view.id).images[0]), ""
+            return self.client.fetch(self.client.task(view.id).images().images[0]), ""
         except (LorapoolError, IndexError) as error:
             return None, str(error)
 
