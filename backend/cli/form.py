@@ -20,9 +20,7 @@ FormFile = Annotated[
 
 
 @app.command()
-def presets(
-    name: Annotated[str, typer.Argument(help="Print this one as Kohya's JSON.")] = "",
-) -> None:
+def presets(name: Annotated[str, typer.Argument(help="Print this one as Kohya's JSON.")] = "") -> None:
     """List the presets, or print one as a form to edit and submit."""
     from kohya_adapter import form
     from kohya_adapter.presets import preset

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
@@ -14,6 +15,8 @@ from backend.paths import stored_token
 
 if TYPE_CHECKING:
     from backend.client import Client
+
+P = ParamSpec("P")
 
 DataDir = Annotated[
     Path,
@@ -35,14 +38,34 @@ TaskId = Annotated[str, typer.Argument(help="The task's id.")]
 DEFAULT_ENDPOINT = "http://127.0.0.1:8000"
 DEFAULT_DATA = Path("data")
 
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_CONNECTION = [
+    inspect.Parameter("endpoint", _KEYWORD, default=DEFAULT_ENDPOINT, annotation=Endpoint),
+    inspect.Parameter("token", _KEYWORD, default="", annotation=Token),
+    inspect.Parameter("data_dir", _KEYWORD, default=DEFAULT_DATA, annotation=DataDir),
+]
 
-@contextmanager
-def connected(endpoint: str, token: str, data_dir: Path) -> Iterator[Client]:
-    """A client for the gateway, with the token that was given or the one of the data folder."""
-    from backend.client import Client
 
-    with Client(endpoint, token or stored_token(data_dir)) as client:
-        yield client
+def asks_gateway(command: Callable[Concatenate[Client, P], None]) -> Callable[..., None]:
+    """Make a command of a function that takes a client first.
+
+    Instead of the client it gets --endpoint, --token (by default the one of the data folder) and --data-dir.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, endpoint: str, token: str, data_dir: Path, **kwargs: Any) -> None:
+        from backend.client import Client
+
+        with Client(endpoint, token or stored_token(data_dir)) as client:
+            command(client, *args, **kwargs)
+
+    # The names of annotations are those of the command's own module; only the client's is not there at run time.
+    hints = get_type_hints(command, localns={"Client": object}, include_extras=True)
+    own = list(inspect.signature(command).parameters.values())[1:]
+    parameters = [each.replace(annotation=hints[each.name], kind=_KEYWORD) for each in own] + _CONNECTION
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENDPOINT,
-    AsJson,
-    DataDir,
-    Endpoint,
-    ServiceName,
-    Token,
-    connected,
-    print_json,
-    print_table,
-)
+from backend.cli.options import AsJson, ServiceName, asks_gateway, print_json, print_table
+
+if TYPE_CHECKING:
+    from backend.client import Client
 
 Model = Annotated[str, typer.Option(help="A base model of models/; the only one there, if not given.")]
 Loras = Annotated[
@@ -33,7 +25,9 @@ Negative = Annotated[str, typer.Option(help="What is not wanted.")]
 Scheduler = Annotated[str, typer.Option(help="default, ddim, euler, euler_a, dpm++_2m_karras, …")]
 
 
+@asks_gateway
 def generate(
+    client: Client,
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("pictures"),
     model: Model = "",
@@ -50,17 +44,13 @@ def generate(
     service: ServiceName = "kohya_job",
     user: Annotated[str, typer.Option(help="Whose query it is.")] = "",
     as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Draw pictures on the pool; prints the files."""
     from backend import picture_words as words
 
     keys = words.keys(model, lora or [], size, steps, guidance, seed, negative, scheduler)
     keys |= {"count": count, **words.start(image, strength)}
-    with connected(endpoint, token, data_dir) as client:
-        drawn = client.service(service).generate(prompt, user=user, **keys).wait()
+    drawn = client.service(service).generate(prompt, user=user, **keys).wait()
     files = [str(file) for file in drawn.save(out)]
     if as_json:
         print_json({"files": files, "seeds": drawn.seeds, "seconds": drawn.seconds, **drawn.parameters})
@@ -68,7 +58,9 @@ def generate(
         print("\n".join(files))
 
 
+@asks_gateway
 def grid(
+    client: Client,
     task: Annotated[str, typer.Argument(help="The training whose saved epochs are compared.")],
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     out: Annotated[Path, typer.Option(help="The file of the whole grid.")] = Path("grid.png"),
@@ -81,35 +73,26 @@ def grid(
     negative: Negative = "",
     scheduler: Scheduler = "default",
     service: ServiceName = "kohya_job",
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Draw one prompt with every saved epoch of a training at each weight, on one sheet."""
     from backend import picture_words as words
 
     keys = words.keys(model, [], size, steps, guidance, seed, negative, scheduler)
-    with connected(endpoint, token, data_dir) as client:
-        pool = client.service(service)
-        wanted = words.weights(weights)
-        run = pool.grid(prompt, checkpoints=pool.checkpoints(task), weights=wanted, **keys)
-        for cell in run.arriving():
-            print(f"{cell.checkpoint_label} at {cell.weight:g}{': ' + cell.error if cell.error else ''}")
-            run.sheet().save(out)
+    pool = client.service(service)
+    wanted = words.weights(weights)
+    run = pool.grid(prompt, checkpoints=pool.checkpoints(task), weights=wanted, **keys)
+    for cell in run.arriving():
+        print(f"{cell.checkpoint_label} at {cell.weight:g}{': ' + cell.error if cell.error else ''}")
+        run.sheet().save(out)
     print(out)
     if any(cell.error for cell in run.cells.values()):
         raise typer.Exit(1)
 
 
-def models(
-    as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def models(client: Client, as_json: AsJson = False) -> None:
     """List the base models and the LoRAs that `generate` can name, the newest LoRA first."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.models()
+    found = client.models()
     if as_json:
         print_json(asdict(found))
         return

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENDPOINT,
-    AsJson,
-    DataDir,
-    Endpoint,
-    Token,
-    connected,
-    print_json,
-    print_table,
-)
+from backend.cli.options import AsJson, asks_gateway, print_json, print_table
+
+if TYPE_CHECKING:
+    from backend.client import Client
 
 
+@asks_gateway
 def why(
+    client: Client,
     service: Annotated[str, typer.Option("--service", "-s", help="Only this service.")] = "",
     limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 10,
     as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """What the supervisor decided about instances, and why."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.decisions(service, limit=limit)
+    found = client.decisions(service, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -44,15 +35,10 @@ def why(
         print("nothing decided yet")
 
 
-def instances(
-    as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def instances(client: Client, as_json: AsJson = False) -> None:
     """List instances."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.instances()
+    found = client.instances()
     if as_json:
         print_json([asdict(instance) for instance in found])
         return

@@ -9,20 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENDPOINT,
-    AsJson,
-    DataDir,
-    Endpoint,
-    Token,
-    connected,
-    print_json,
-    print_table,
-)
+from backend.cli.options import AsJson, asks_gateway, print_json, print_table
 from backend.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from backend.client import Client
     from backend.service import Description
     from backend.views import ServiceView
 
@@ -30,29 +21,22 @@ app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True
 
 
 @app.command("create")
+@asks_gateway
 def service_create(
+    client: Client,
     description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Deploy a service, or replace the description of one that exists."""
     wanted = _read_description(description)
-    with connected(endpoint, token, data_dir) as client:
-        view = client.create_service(wanted.raw)
+    view = client.create_service(wanted.raw)
     print(f"{view.name} ({view.type}) is {view.state}")
 
 
 @app.command("list")
-def service_list(
-    as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def service_list(client: Client, as_json: AsJson = False) -> None:
     """List services."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.services()
+    found = client.services()
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -64,82 +48,59 @@ def service_list(
 
 
 @app.command("show")
-def service_show(
-    name: Annotated[str, typer.Argument(help="The service's name.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def service_show(client: Client, name: Annotated[str, typer.Argument(help="The service's name.")]) -> None:
     """Show one service, whole, as JSON."""
-    with connected(endpoint, token, data_dir) as client:
-        print_json(asdict(client.service(name).view()))
+    print_json(asdict(client.service(name).view()))
 
 
 @app.command("delete")
-def service_delete(
-    name: Annotated[str, typer.Argument(help="The service's name.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def service_delete(client: Client, name: Annotated[str, typer.Argument(help="The service's name.")]) -> None:
     """Remove a service: its waiting tasks are cancelled, its running ones stopped."""
-    with connected(endpoint, token, data_dir) as client:
-        view = client.service(name).delete()
+    view = client.service(name).delete()
     print(f"{view.name} is removed")
 
 
 @app.command("update")
+@asks_gateway
 def service_update(
-    description: Annotated[Path, typer.Argument(help="The new description (JSON or YAML).")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
+    client: Client, description: Annotated[Path, typer.Argument(help="The new description (JSON or YAML).")]
 ) -> None:
     """Replace the description of a service that exists. Instances change one by one, as they become idle."""
     wanted = _read_description(description)
-    with connected(endpoint, token, data_dir) as client:
-        _say_service(client.service(wanted.name).update(wanted.raw))
+    _say_service(client.service(wanted.name).update(wanted.raw))
 
 
 @app.command("stop")
-def service_stop(
-    name: Annotated[str, typer.Argument(help="The service's name.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def service_stop(client: Client, name: Annotated[str, typer.Argument(help="The service's name.")]) -> None:
     """Let its instances end what they run and leave. What is queued waits until it is started."""
-    with connected(endpoint, token, data_dir) as client:
-        _say_service(client.service(name).stop())
+    _say_service(client.service(name).stop())
 
 
 @app.command("start")
-def service_start(
-    name: Annotated[str, typer.Argument(help="The service's name.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def service_start(client: Client, name: Annotated[str, typer.Argument(help="The service's name.")]) -> None:
     """Let a stopped service work again."""
-    with connected(endpoint, token, data_dir) as client:
-        _say_service(client.service(name).start())
+    _say_service(client.service(name).start())
 
 
 @app.command("scale")
+@asks_gateway
 def service_scale(
+    client: Client,
     name: Annotated[str, typer.Argument(help="The service's name.")],
     instances: Annotated[int, typer.Argument(help="How many.", min=0, max=1000)],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Keep exactly so many instances, until `autoscale` sets rules again."""
-    with connected(endpoint, token, data_dir) as client:
-        _say_service(client.service(name).scale(instances))
+    _say_service(client.service(name).scale(instances))
 
 
 @app.command("autoscale")
+@asks_gateway
 def service_autoscale(
+    client: Client,
     name: Annotated[str, typer.Argument(help="The service's name.")],
     least: Annotated[int, typer.Option("--min", help="Fewest instances.", min=0)] = 1,
     most: Annotated[int, typer.Option("--max", help="Most instances.", min=0)] = 10,
@@ -151,9 +112,6 @@ def service_autoscale(
         Path | None, typer.Option(help="The rules as a description has them, instead of the options.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the rules.")] = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Set the rules by which the number of instances follows the queue."""
     from backend.service.text import read
@@ -167,8 +125,7 @@ def service_autoscale(
         except OSError as error:
             raise InvalidInput(f"cannot read {file}: {error.strerror}; nothing was changed") from None
         rules = rules.get("autoscaler", rules)
-    with connected(endpoint, token, data_dir) as client:
-        _say_service(client.service(name).autoscale(None if remove else rules))
+    _say_service(client.service(name).autoscale(None if remove else rules))
 
 
 def _threshold(text: str) -> tuple[str, float]:

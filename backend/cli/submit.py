@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENDPOINT,
-    DataDir,
-    Endpoint,
-    ServiceName,
-    Token,
-    connected,
-)
+from backend.cli.options import ServiceName, asks_gateway
 from backend.cli.tasks import follow_to_end
 from backend.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from backend.client import Client
 
+
+@asks_gateway
 def submit(
+    client: Client,
     command: Annotated[
         list[str] | None, typer.Argument(help="The command: one shell line, or its words.")
     ] = None,
@@ -33,30 +30,26 @@ def submit(
     user: Annotated[str, typer.Option(help="Whose task it is.")] = "",
     priority: Annotated[int, typer.Option(help="Higher starts sooner.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its log until it ends.")] = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Queue a command or a training; prints the task's id."""
-    with connected(endpoint, token, data_dir) as client:
-        if (form is None) == (not command):
-            raise InvalidInput("give either a command or --form FORM.json; nothing was queued")
-        if form is not None:
-            from kohya_adapter.submission import submit_file
+    if (form is None) == (not command):
+        raise InvalidInput("give either a command or --form FORM.json; nothing was queued")
+    if form is not None:
+        from kohya_adapter.submission import submit_file
 
-            task = submit_file(
-                client, form, service=service, name=name, user=user, priority=priority, warn=_warn
-            )
-        elif command and len(command) == 1:
-            task = client.service(service).submit(command=command[0], name=name, user=user, priority=priority)
-        else:
-            task = client.service(service).submit(argv=command, name=name, user=user, priority=priority)
-        print(task.id, flush=True)
-        if follow:
-            follow_to_end(client, task.id)
+        task = submit_file(client, form, service=service, name=name, user=user, priority=priority, warn=_warn)
+    elif command and len(command) == 1:
+        task = client.service(service).submit(command=command[0], name=name, user=user, priority=priority)
+    else:
+        task = client.service(service).submit(argv=command, name=name, user=user, priority=priority)
+    print(task.id, flush=True)
+    if follow:
+        follow_to_end(client, task.id)
 
 
+@asks_gateway
 def tool(
+    client: Client,
     arguments: Annotated[
         list[str],
         typer.Argument(help="verify, resize, merge or grid, and what it takes; TOOL --help says what."),
@@ -65,16 +58,12 @@ def tool(
     user: Annotated[str, typer.Option(help="Whose task it is.")] = "",
     priority: Annotated[int, typer.Option(help="Higher starts sooner.")] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its log until it ends.")] = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Queue a tool for LoRA files of the data folder; prints the task's id."""
-    with connected(endpoint, token, data_dir) as client:
-        task = client.service(service).tool(*arguments, user=user, priority=priority)
-        print(task.id, flush=True)
-        if follow:
-            follow_to_end(client, task.id)
+    task = client.service(service).tool(*arguments, user=user, priority=priority)
+    print(task.id, flush=True)
+    if follow:
+        follow_to_end(client, task.id)
 
 
 def _warn(text: str) -> None:

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENDPOINT,
-    AsJson,
-    DataDir,
-    Endpoint,
-    TaskId,
-    Token,
-    connected,
-    print_json,
-    print_table,
-)
+from backend.cli.options import AsJson, TaskId, asks_gateway, print_json, print_table
 from backend.errors import NotFound
 
 if TYPE_CHECKING:
@@ -32,18 +21,16 @@ if TYPE_CHECKING:
 _COLUMNS = ("step", "epoch", "loss", "lr", "seconds_per_step")
 
 
+@asks_gateway
 def ps(
+    client: Client,
     service: Annotated[str, typer.Option("--service", "-s", help="Only this service.")] = "",
     state: Annotated[str, typer.Option(help="Only these states, with commas between.")] = "",
     limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 20,
     as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """List tasks, newest first."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.tasks(service, state=state, limit=limit)
+    found = client.tasks(service, state=state, limit=limit)
     if as_json:
         print_json([asdict(task) for task in found])
         return
@@ -53,78 +40,62 @@ def ps(
     )
 
 
+@asks_gateway
 def logs(
+    client: Client,
     task: TaskId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task ends.")] = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Print a task's log. With -f, the exit code is 0 only if the task succeeded."""
-    with connected(endpoint, token, data_dir) as client:
-        if follow:
-            follow_to_end(client, task)
-            return
-        for line in client.task(task).logs():
-            print(line)
+    if follow:
+        follow_to_end(client, task)
+        return
+    for line in client.task(task).logs():
+        print(line)
 
 
+@asks_gateway
 def cancel(
+    client: Client,
     task: TaskId,
     save: Annotated[bool, typer.Option("--save", help="Let a training save its state first.")] = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Take a waiting task from the queue, or stop a running one."""
-    with connected(endpoint, token, data_dir) as client:
-        view = client.task(task).cancel(save=save)
+    view = client.task(task).cancel(save=save)
     print(f"{view.id} is {view.state}" + ("" if view.final else ", it was asked to end"))
 
 
-def show(
-    task: TaskId, endpoint: Endpoint = DEFAULT_ENDPOINT, token: Token = "", data_dir: DataDir = DEFAULT_DATA
-) -> None:
+@asks_gateway
+def show(client: Client, task: TaskId) -> None:
     """Show one task, whole, as JSON: state and reason, position, progress, attempts, settings."""
-    with connected(endpoint, token, data_dir) as client:
-        print_json(asdict(client.task(task).view()))
+    print_json(asdict(client.task(task).view()))
 
 
-def retry(
-    task: TaskId, endpoint: Endpoint = DEFAULT_ENDPOINT, token: Token = "", data_dir: DataDir = DEFAULT_DATA
-) -> None:
+@asks_gateway
+def retry(client: Client, task: TaskId) -> None:
     """Queue a new task with the snapshot of this one; prints its id."""
-    with connected(endpoint, token, data_dir) as client:
-        print(client.task(task).retry().id)
+    print(client.task(task).retry().id)
 
 
+@asks_gateway
 def priority(
+    client: Client,
     task: TaskId,
     value: Annotated[int, typer.Argument(help="Higher starts sooner; 0 is usual.")],
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Have a waiting task start sooner or later."""
-    with connected(endpoint, token, data_dir) as client:
-        view = client.task(task).set_priority(value)
+    view = client.task(task).set_priority(value)
     place = f", position {view.position}" if view.position else ""
     print(f"{view.id} is {view.state} with priority {view.priority}{place}")
 
 
-def curve(
-    task: TaskId,
-    as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def curve(client: Client, task: TaskId, as_json: AsJson = False) -> None:
     """Print the points of a task's curve, tab-separated: step, epoch, loss, learning rate, seconds per step."""
-    with connected(endpoint, token, data_dir) as client:
-        handle, points, after = client.task(task), [], 0
-        while (page := handle.scalars(after)).points:
-            points += page.points
-            after = page.next
+    handle, points, after = client.task(task), [], 0
+    while (page := handle.scalars(after)).points:
+        points += page.points
+        after = page.next
     if as_json:
         print_json(points)
         return
@@ -134,16 +105,10 @@ def curve(
         print("\t".join("" if value is None else f"{value:g}" for value in values))
 
 
-def files(
-    task: TaskId,
-    as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
-) -> None:
+@asks_gateway
+def files(client: Client, task: TaskId, as_json: AsJson = False) -> None:
     """List what a task has written: samples, checkpoints, the LoRA."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.task(task).files()
+    found = client.task(task).files()
     if as_json:
         print_json([asdict(file) for file in found])
         return
@@ -154,26 +119,22 @@ def files(
     print_table(("KIND", "PATH", "STEP", "BYTES"), rows, empty="this task has written no files")
 
 
+@asks_gateway
 def download(
+    client: Client,
     task: TaskId,
     paths: Annotated[
         list[str] | None, typer.Argument(help="Files as `files` lists them; without any, the LoRA.")
     ] = None,
     to: Annotated[Path, typer.Option(help="The folder to put them into.")] = Path(),
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Fetch files of a task, or the LoRA that it has made; prints where they are."""
-    with connected(endpoint, token, data_dir) as client:
-        handle = client.task(task)
-        wanted = paths or [
-            file.path for file in handle.files() if file.kind == "lora" and file.size is not None
-        ]
-        if not wanted:
-            raise NotFound(f"task {task} has made no LoRA; `lorapool files {task}` lists what there is")
-        for path in wanted:
-            print(handle.download(path, to / Path(path).name))
+    handle = client.task(task)
+    wanted = paths or [file.path for file in handle.files() if file.kind == "lora" and file.size is not None]
+    if not wanted:
+        raise NotFound(f"task {task} has made no LoRA; `lorapool files {task}` lists what there is")
+    for path in wanted:
+        print(handle.download(path, to / Path(path).name))
 
 
 def follow_to_end(client: Client, task_id: str) -> None:
