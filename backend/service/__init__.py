@@ -1,6 +1,8 @@
 """Service descriptions as PAI-EAS writes them: JSON with comments or YAML, dotted or nested keys.
 
 `description.py`  what a description says, as types
+`storage.py`      its `storage[]`
+`part.py`         what every part of it is
 `text.py`         from text to a tree, with the line of every key
 `reading.py`      from a tree to a description, or to an error with line, key and what was expected
 `meaning.py`      keys that EAS knows and that have no meaning here, and why
@@ -13,6 +15,7 @@ from backend.service.description import (
     Container,
     Description,
     FrontEnd,
+    Prepare,
     QueueLimits,
     QueueSettings,
     Rpc,
@@ -21,6 +24,7 @@ from backend.service.description import (
     default_description,
 )
 from backend.service.reading import Parsed, parse, with_part
+from backend.service.storage import GitPlace, LocalPlace, NfsPlace, ObjectPlace, Storage
 
 __all__ = [
     "DEFAULT_SERVICE",
@@ -28,11 +32,17 @@ __all__ = [
     "Container",
     "Description",
     "FrontEnd",
+    "GitPlace",
+    "LocalPlace",
+    "NfsPlace",
+    "ObjectPlace",
     "Parsed",
+    "Prepare",
     "QueueLimits",
     "QueueSettings",
     "Rpc",
     "ServiceType",
+    "Storage",
     "Variable",
     "default_description",
     "parse",

@@ -8,7 +8,10 @@ import re
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
+
+from backend.service.part import Part as _Part
+from backend.service.storage import Storage
 
 _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,62}", re.IGNORECASE)
 
@@ -27,10 +30,6 @@ class ServiceType(StrEnum):
         return self in (ServiceType.SCALABLE_JOB, ServiceType.SCALABLE_JOB_SERVICE)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-
 RESERVED_PORTS = (8080, 9090)
 """Ports that an app may not name: EAS keeps them for itself, so a description that used them would not move there."""
 
@@ -44,11 +43,29 @@ class Variable(_Part):
     value: str = ""
 
 
+class Prepare(_Part):
+    """Python packages that are installed before a service's first task, for that service alone.
+
+    `requirements` are lines as pip takes them, `requirements_path` a file of such lines, often below a mount.
+    """
+
+    requirements: tuple[str, ...] = Field(default=(), alias="pythonRequirements")
+    requirements_path: str = Field(default="", alias="pythonRequirementsPath")
+
+    @field_validator("requirements")
+    @classmethod
+    def _one_line_each(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\n" in line or "\0" in line for line in lines):
+            raise ValueError("one requirement in each entry is expected")
+        return lines
+
+
 class Container(_Part):
     """One container of the description; `image` is recorded, `command` or `script` is run.
 
     With a `port` it is the inference app of a service: an HTTP program that answers queries. `app` is `built-in` for
-    the one that comes with lorapool, which needs neither.
+    the one that comes with lorapool, which needs neither. Without a port its command is an init command: it runs to
+    its end on every instance before that takes its first task, and may take `init_deadline` seconds.
     """
 
     image: str = ""
@@ -57,6 +74,8 @@ class Container(_Part):
     app: Literal["", "built-in"] = ""
     port: int | None = Field(default=None, ge=1, le=65535)
     env: tuple[Variable, ...] = ()
+    prepare: Prepare = Prepare()
+    init_deadline: float = Field(default=600.0, gt=0)
 
     @field_validator("port")
     @classmethod
@@ -69,6 +88,11 @@ class Container(_Part):
     def answers_queries(self) -> bool:
         """Whether it is an app that can be started here."""
         return self.built_in or (self.port is not None and bool(self.command or self.script))
+
+    @property
+    def initialises(self) -> bool:
+        """Whether its command is one that has to end before tasks are taken."""
+        return not self.answers_queries and bool(self.command or self.script)
 
     @property
     def built_in(self) -> bool:
@@ -135,6 +159,7 @@ class Description(_Part):
     autoscaler: dict[str, Any] = Field(default_factory=dict)
     cronscaler: dict[str, Any] = Field(default_factory=dict)
     write_log_to_queue: bool | None = None
+    storage: tuple[Storage, ...] = ()
     raw: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -145,6 +170,14 @@ class Description(_Part):
                 "a name starts with a letter and holds letters, digits, '_', '-' and '.', up to 63"
             )
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _each_folder_once(cls, storage: tuple[Storage, ...]) -> tuple[Storage, ...]:
+        folders = [each.mount_path for each in storage]
+        if twice := next((folder for folder in folders if folders.count(folder) > 1), ""):
+            raise ValueError(f"two of them have the mount_path {twice}")
+        return storage
 
     @property
     def sink(self) -> str:
@@ -170,10 +203,28 @@ class Description(_Part):
         )
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
+    @property
+    def init_containers(self) -> tuple[Container, ...]:
+        """Containers whose commands run to their end before the first task."""
+        return tuple(container for container in self.containers if container.initialises)
+
+    @property
+    def preparation_deadline(self) -> float:
+        """Seconds that an instance may spend on getting ready for its first task; 0 when there is nothing to do."""
+        installs = [each for each in self.containers if each.prepare != Prepare()]
+        whole = [
+            each for each in self.storage if each.kind == "git" or each.properties.resource_type == "code"
+        ]
+        limits = [each.init_deadline for each in (*self.init_containers, *installs)]
+        return sum(limits) + (_FETCH_DEADLINE if whole else 0.0)
+
     def logs_to_queue(self, kind: str) -> bool:
         """Whether the log of a task of this kind also goes to the output queue (EAS: commands yes, queries no)."""
         return self.write_log_to_queue if self.write_log_to_queue is not None else kind == "command"
 
+
+_FETCH_DEADLINE = 1800.0
+"""Seconds in which code and repositories have to be there."""
 
 DEFAULT_SERVICE = "kohya_job"
 

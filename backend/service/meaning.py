@@ -7,7 +7,6 @@ from __future__ import annotations
 
 RECORDED: dict[str, str] = {
     "containers.*.image": "recorded, not pulled: programs start in the environment that lorapool runs in",
-    "containers.*.prepare": "not carried out: install what the programs need where lorapool runs",
     "containers.*.ports": "only `port` is used",
     "metadata.cpu": "recorded: instances share the CPUs of their machine",
     "metadata.memory": "recorded: instances share the memory of their machine",
@@ -29,7 +28,10 @@ RECORDED: dict[str, str] = {
     "labels": "recorded",
     "options": "recorded: EAS options have no counterpart here",
     "unit": "recorded: the machine is the one that lorapool runs on",
-    "storage": "recorded, not mounted: keep the files in the data folder",
+    "storage.*": "recorded, not mounted: of what EAS mounts, object stores, NFS, git and empty folders are known here",
+    "storage.*.oss": "recorded",
+    "storage.*.nfs": "recorded",
+    "storage.*.properties": "recorded",
     "queue.cpu": "recorded: the queues live in the store",
     "queue.memory": "recorded: the queues live in the store",
     "queue.resource": "recorded: the queues live in the store",

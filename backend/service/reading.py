@@ -31,7 +31,7 @@ _OPAQUE = {"autoscaler", "cronscaler", "raw"}
 """Parts that are read, and checked key by key, elsewhere."""
 _JOB = {"enable_write_log_to_queue"}
 _IN_METADATA = {"name", "type", "instance", "cpu", "gpu", "memory", "token", "rpc"}
-_MOVED = ("containers", "queue", "front_end", "autoscaler", "cronscaler", "rpc")
+_MOVED = ("containers", "queue", "front_end", "autoscaler", "cronscaler", "rpc", "storage")
 _AT_THE_TOP = {"metadata", "scalable_job", *_MOVED} | _IN_METADATA
 
 
@@ -123,6 +123,9 @@ def _without_effect(
             yield f"containers.{index}.image", []
     if description.front_end is not None and description.front_end.image:
         yield "front_end.image", []
+    for index, storage in enumerate(description.storage):
+        if storage.kind == "none":
+            yield f"storage.{index}", []
     yield from _extra(description, "")
 
 

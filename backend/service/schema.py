@@ -35,6 +35,7 @@ def schema() -> dict[str, Any]:
             "queue": parts["queue"],
             "rpc": parts["rpc"],
             "front_end": parts["front_end"],
+            "storage": parts["storage"],
             "autoscaler": scaling | {"additionalProperties": True},
             "cronscaler": calendar,
             "scalable_job": {

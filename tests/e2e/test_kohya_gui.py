@@ -101,7 +101,7 @@ def test_the_printed_command_serves_the_form_of_its_service_and_of_no_other(box:
             cwd=ROOT,
         )
         assert made.returncode == 0, made.stderr
-        assert "storage: recorded, not mounted" in made.stderr
+        assert "features: recorded" in made.stderr
     pages = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     for url in pages.values():
         until(lambda url=url: answers(url), "a front end answers", PATIENCE)  # type: ignore[misc]

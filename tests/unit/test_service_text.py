@@ -80,7 +80,6 @@ def test_what_has_no_effect_is_said_key_by_key() -> None:
     assert said == {
         "cloud",
         "features",
-        "storage",
         "containers.0.image",
         "front_end.image",
         "metadata.enable_webservice",
