@@ -48,9 +48,9 @@ class Instance:
 
     `slots` is how many query tasks it takes at once (a command task takes all of it); `tasks` what it has
     been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given on `host`;
-    `launcher` who started it; `app` which version of its service's app it runs; `unfit` says that it takes no tasks
-    at present, for `reason`; `run_group` the process group of what it runs, with the start time of that group's
-    leader.
+    `launcher` who started it; `version` that of the description it was started by, empty when it did not say;
+    `unfit` says that it takes no tasks at present, for `reason`; `run_group` the process group of what it runs, with
+    the start time of that group's leader.
     """
 
     id: str
@@ -69,7 +69,7 @@ class Instance:
     lease_left: float = 0.0
     reason: str = ""
     completed: int = 0
-    app: str = ""
+    version: str = ""
     unfit: bool = False
     run_group: int = 0
     run_started_at: float = 0.0

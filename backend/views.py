@@ -199,7 +199,10 @@ class InstanceList:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """One service. `min` and `max` are its bounds of instances; `token` is shown to the administrator only."""
+    """One service. `min` and `max` are its bounds of instances; `token` is shown to the administrator only.
+
+    `trouble` is why no instance comes up, empty when nothing is wrong.
+    """
 
     name: str
     type: str
@@ -213,6 +216,7 @@ class ServiceView:
     description: dict[str, Any]
     token: str | None = None
     warnings: list[str] = field(default_factory=list)
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

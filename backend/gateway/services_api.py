@@ -14,6 +14,7 @@ from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.gateway.task_stream import changes, streamed
 from backend.gateway.task_views import instance_view
 from backend.instance import Instance, InstanceState
+from backend.pool.rolling import outdated
 from backend.service import Description
 from backend.store import consumers, instances, pools, task_queue, tasks
 from backend.store.services import Deployed
@@ -66,6 +67,7 @@ async def service_view(
         instances=len(here),
         description=description.raw,
         token=deployed.token if token else None,
+        trouble=deployed.trouble,
         warnings=list(warnings),
     )
 
@@ -76,8 +78,14 @@ def _state(deployed: Deployed, here: list[Instance]) -> str:
         return "Stopping" if here else "Stopped"
     if not deployed.description.type.runs_tasks:
         return "Running"
-    if any(each.state in (InstanceState.IDLE, InstanceState.BUSY) for each in here):
-        return "Running"
+    up = [each for each in here if each.state in (InstanceState.IDLE, InstanceState.BUSY)]
+    if up:
+        current = deployed.description.version
+        return "Updating" if any(outdated(each, current) for each in up) else "Running"
+    if deployed.trouble:
+        return "Failed"
+    if not deployed.served:
+        return "Creating"
     return "Starting" if here else "Waiting"
 
 

@@ -16,6 +16,7 @@ from backend.instance import Instance, InstanceState
 from backend.pool.clock import Clock, SystemClock
 from backend.pool.launcher import Launcher, Order
 from backend.pool.learnt import Learnt
+from backend.pool.rolling import next_to_leave
 from backend.scaling import (
     Autoscaler,
     Calendar,
@@ -32,7 +33,7 @@ from backend.scaling import (
 )
 from backend.scaling import plan as plan_pass
 from backend.service import Description
-from backend.store import instances, pools, tasks
+from backend.store import instances, pools, services, tasks
 from backend.store.connection import Store
 from backend.store.tasks import Brief
 from backend.task import TaskState
@@ -48,6 +49,7 @@ LOOK_EVERY = 1.0
 
 LONG_QUEUE, READ_AT_ONCE = 100, 1000
 _NOT_NEEDED = "not needed any more"
+UPDATED = "its service was updated"
 _STAYING = (InstanceState.STARTING, InstanceState.IDLE, InstanceState.BUSY)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds without a new start after one that failed; doubled with each failure in a row."""
@@ -91,6 +93,7 @@ class Pool:
     _calendar: tuple[dict[str, Any], Calendar] | None = None
     _saved_at: float = 0.0
     _blocked: str = ""
+    _said: str | None = None
     _failures: int = 0
     _start_after: float = 0.0
 
@@ -139,6 +142,7 @@ class Pool:
             self._explain(snapshot, result.decision)
             self._predict(snapshot)
             self.wake_at = result.decision.wake_at
+        self._say_how_it_is()
         if self.clock.monotonic() - self._saved_at > SAVE_EVERY:
             self.save()
 
@@ -320,17 +324,20 @@ class Pool:
                 self.launcher.kill(by_id[name])
 
     def _replace_outdated(self, seen: Seen) -> None:
-        """Have instances of before a change of the app leave, one after another, as long as new ones come up."""
-        if self._failures or any(i.state is InstanceState.STARTING for i in seen.instances):
+        """Have instances of before an update leave, one after another, as long as new ones come up."""
+        if self._failures or self._started:
             return
-        version = self.description.app_version
-        up = (InstanceState.IDLE, InstanceState.BUSY)
-        old = [i for i in seen.instances if i.state in up and i.app != version]
-        if old:
-            first = min(old, key=lambda i: (len(i.tasks), i.created_at))
-            self.store.run(
-                instances.enter(first.id, InstanceState.DRAINING, reason="its service has another app now")
-            )
+        full = {b.instance for b in seen.active.values() if b.kind == "command"}
+        leaves = next_to_leave(seen.instances, self.description.version, full)
+        if leaves is not None:
+            log.info("service %s: instance %s leaves, the service was updated", self.name, leaves.id)
+            self.store.run(instances.enter(leaves.id, InstanceState.DRAINING, reason=UPDATED))
+
+    def _say_how_it_is(self) -> None:
+        """Have the service's record say that it is looked after, and what keeps instances from coming up."""
+        if self._said != self._blocked:
+            self.store.run(services.note_served(self.name, self._blocked))
+            self._said = self._blocked
 
     def _holds_a_task(self, name: str) -> bool:
         instance = instances.assemble(name, self.store.run_all(instances.details(name)))

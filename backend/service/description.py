@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from enum import StrEnum
 from typing import Any, Literal
@@ -143,7 +141,10 @@ class Rpc(_Part):
 
 
 class Description(_Part):
-    """One service, typed. `raw` is what was written, for showing and for later updates."""
+    """One service, typed. `raw` is what was written, for showing and for later updates.
+
+    `version` changes with whatever an instance is started by: see `version.py`.
+    """
 
     name: str
     type: ServiceType
@@ -160,6 +161,7 @@ class Description(_Part):
     cronscaler: dict[str, Any] = Field(default_factory=dict)
     write_log_to_queue: bool | None = None
     storage: tuple[Storage, ...] = ()
+    version: str = ""
     raw: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("name")
@@ -188,20 +190,6 @@ class Description(_Part):
     def app(self) -> Container | None:
         """The container that answers queries, None when there is none."""
         return next((container for container in self.containers if container.answers_queries), None)
-
-    @property
-    def app_version(self) -> str:
-        """Changes with whatever an instance starts its app by; empty when there is none."""
-        if self.app is None:
-            return ""
-        said = json.dumps(
-            [
-                self.app.model_dump(mode="json", exclude_defaults=True),
-                *(self.rpc.worker_threads, self.rpc.health_check_path, self.rpc.unload_path),
-            ],
-            sort_keys=True,
-        )
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     @property
     def init_containers(self) -> tuple[Container, ...]:

@@ -17,6 +17,7 @@ from backend.errors import InvalidArgument
 from backend.service.description import Description
 from backend.service.meaning import RECORDED
 from backend.service.text import Document, read
+from backend.service.version import version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def parse(text: str | bytes | Mapping[str, Any]) -> Parsed:
         if needed not in fields:
             raise InvalidArgument(f"metadata.{needed}", "is missing; nothing was deployed")
     try:
-        description = Description(**fields, raw=document.value)
+        description = Description(**fields, version=version_of(tree), raw=document.value)
     except ValidationError as error:
         raise _refused(error, document) from None
     return Parsed(description, tuple(_warnings(tree, metadata, description, document)))

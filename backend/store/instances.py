@@ -155,7 +155,7 @@ def _instance(instance: str, text: Mapping[str, str], held: Sequence[str], lease
         host=text.get("host", ""),
         lease_left=max(0, lease) / 1000,
         reason=text.get("unfit") or text.get("reason", ""),
-        app=text.get("app", ""),
+        version=text.get("version", ""),
         unfit=bool(text.get("unfit")),
         completed=int(text.get("completed") or 0),
         run_group=int(text.get("run_group") or 0),
@@ -174,9 +174,9 @@ def note_loaded(instance: str, loaded: Sequence[str]) -> Call[Any]:
     return command("HSET", key("instance", instance), "loaded", json.dumps(list(loaded)))
 
 
-def note_app(instance: str, version: str) -> Call[Any]:
-    """Note which version of its service's app the instance runs."""
-    return command("HSET", key("instance", instance), "app", version)
+def note_version(instance: str, version: str) -> Call[Any]:
+    """Note which version of its service's description the instance was started by."""
+    return command("HSET", key("instance", instance), "version", version)
 
 
 def note_unfit(instance: str, service: str, why: str) -> list[Call[Any]]:

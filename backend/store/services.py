@@ -8,18 +8,23 @@ from typing import Any
 
 from backend.errors import NotFound
 from backend.service import Description, parse
-from backend.store.call import Call, command, source
+from backend.store.call import Call, command, script, source
 from backend.store.keys import key
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A service as the store knows it. `token` is its own token; times are seconds since the epoch."""
+    """A service as the store knows it. `token` is its own token; times are seconds since the epoch.
+
+    `served`: a supervisor has looked after it; `trouble`: why no instance of it comes up, empty when nothing is wrong.
+    """
 
     description: Description
     token: str
     created_at: float
     stopped: bool = False
+    served: bool = False
+    trouble: str = ""
 
 
 def save(
@@ -42,6 +47,11 @@ def save(
 def set_stopped(name: str, stopped: bool) -> list[Call[Any]]:
     """Whether a service may have instances; what is queued stays queued."""
     return [command("HSET", key("service", name), "stopped", int(stopped)), _announce(name)]
+
+
+def note_served(name: str, trouble: str) -> Call[Any]:
+    """A supervisor looks after this service; `trouble` is why no instance of it comes up, '' when nothing is wrong."""
+    return script("serve", name, trouble)
 
 
 def _announce(name: str) -> Call[Any]:
@@ -68,6 +78,8 @@ def get(name: str) -> Call[Deployed]:
             fields.get("token", ""),
             float(fields.get("created_at") or 0),
             fields.get("stopped") == "1",
+            fields.get("served") == "1",
+            fields.get("trouble", ""),
         )
 
     return command("HGETALL", key("service", name)).then(read)

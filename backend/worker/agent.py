@@ -90,6 +90,7 @@ class Agent:
         self._renew()
         jobs.set_runner(self._runs.run)
         description = self.store.run(services.get(self._service)).description
+        self.store.run(instances.note_version(self.instance, description.version))
         if description.app is None:
             self._open(1)
         else:
@@ -154,7 +155,6 @@ class Agent:
                 )
             )
 
-        self.store.run(instances.note_app(self.instance, service.app_version))
         app = self._app = AppProcess(settings, lambda: patiently(changed, self._done.is_set))
         self._runs.answer_with(app, progress, lambda: self._add_workers(slots))
         app.start()

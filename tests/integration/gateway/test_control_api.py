@@ -48,7 +48,7 @@ def test_a_service_is_created_updated_shown_and_removed(box: Box, client: Client
     created = client.create_service(description)
     updated = client.create_service({**description, "autoscaler": {"min": 0, "max": 5}, "oddity": 1})
 
-    assert (created.type, created.min, created.max, created.state) == ("ScalableJob", 0, 3, "Waiting")
+    assert (created.type, created.min, created.max, created.state) == ("ScalableJob", 0, 3, "Creating")
     assert (updated.max, updated.token) == (5, created.token)
     assert updated.warnings == ["oddity: has no meaning here and is kept as it is"]
     assert client.service(name).view().description["autoscaler"] == {"min": 0, "max": 5}

@@ -32,7 +32,7 @@ def test_a_stopped_service_takes_tasks_and_says_what_it_is(box: Box, client: Cli
     task = service.submit(command="true")
     assert task.state == "waiting"
     assert service.stop().state == "Stopped"
-    assert service.start().state == "Waiting"
+    assert service.start().state == "Creating"
     store = box.store()
     assert not store.run(services.get(name)).stopped
     store.close()
@@ -112,7 +112,7 @@ def test_the_command_line_does_the_same(box: Box, client: Client, name: str, tmp
     wrong = run("autoscale", name, "--strategy", "fast")
     assert wrong.returncode == 2 and "metric=number is expected" in wrong.stderr
     assert "is Stopped" in run("stop", name).stdout
-    assert "is Waiting" in run("start", name).stdout
+    assert "is Creating" in run("start", name).stdout
     new = f'{{"name": "{name}", "type": "ScalableJob", "autoscaler.max": 9,}}  # a comment'
     (tmp_path / "new.json").write_text(new)
     assert "1 to 9 instances" in run("update", str(tmp_path / "new.json")).stdout
