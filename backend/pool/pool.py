@@ -94,6 +94,7 @@ class Pool:
     _saved_at: float = 0.0
     _blocked: str = ""
     _said: str | None = None
+    _tried: str = ""
     _failures: int = 0
     _start_after: float = 0.0
 
@@ -125,6 +126,7 @@ class Pool:
         here added; `changed` names the tasks to be read again, None: all.
         """
         seen = self._see(present, changed)
+        self._forgive()
         self._learn(seen)
         taken = self._take_back(seen)
         if taken:
@@ -208,6 +210,12 @@ class Pool:
     def _last_words(self, instance: str) -> str:
         gone = instances.assemble(instance, self.store.run_all(instances.details(instance)))
         return gone.reason if gone is not None and gone.reason else "its log says why"
+
+    def _forgive(self) -> None:
+        """A new description is tried at once, whatever came of the last one."""
+        if self._tried != self.description.version:
+            self._tried = self.description.version
+            self._failures, self._start_after, self._blocked = 0, 0.0, ""
 
     def _start_failed(self, why: str) -> None:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
