@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 
 from backend import paths
-from backend.errors import Conflict, StoreUnavailable
+from backend.errors import Conflict, NotFound, StoreUnavailable
 from backend.instance import Instance, InstanceState
 from backend.pool import devices
 from backend.pool.launcher import Order
@@ -37,7 +37,7 @@ _TICK = 1.0
 
 
 class Worker:
-    """One instance and what it needs. `run` blocks until the instance has ended."""
+    """One instance and what it needs. `run` blocks until it has ended; after an update another one takes its place."""
 
     def __init__(self, settings: Settings, service: str, device: str = "") -> None:
         self._settings = settings
@@ -65,6 +65,20 @@ class Worker:
         launcher = LocalLauncher(self._settings, templates, on_exit=self._wake.set, name=LAUNCHER, bound=True)
         try:
             launcher.tend()
+            code = self._live(launcher, instance)
+            while self._was_updated(instance):
+                log.info("%s was updated: another instance takes its place", self._service)
+                instance = self._register()
+                code = self._live(launcher, instance)
+            return code
+        finally:
+            launcher.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            self._store.close()
+
+    def _live(self, launcher: LocalLauncher, instance: Instance) -> int:
+        """Start an instance and stay until it has ended; the exit code."""
+        try:
             launcher.start(Order(instance.id, self._service, instance.device))
             log.info("instance %s of %s on %s", instance.id, self._service, instance.device)
             return self._attend(launcher, instance)
@@ -74,9 +88,18 @@ class Worker:
                 self._store.run(
                     instances.gone(instance.id, "its worker ended", counted=False, max_delivery=0)
                 )
-            launcher.close()
-            shutil.rmtree(folder, ignore_errors=True)
-            self._store.close()
+
+    def _was_updated(self, instance: Instance) -> bool:
+        """Whether an instance left because another description holds by now, and nobody wants to stop here."""
+        if self._stops:
+            return False
+        try:
+            ended = self._read(instance.id)
+            deployed = self._store.run(services.get(self._service))
+        except (StoreUnavailable, NotFound):
+            return False
+        left = ended.reason == DRAINED and not deployed.stopped
+        return left and ended.version not in ("", deployed.description.version)
 
     def _register(self) -> Instance:
         description = self._store.run(services.get(self._service)).description

@@ -70,3 +70,15 @@ def test_an_update_that_does_not_come_up_leaves_an_instance_at_work_and_says_why
     assert wait_until(lambda: up(world) == {good}, PATIENCE), world.box.log
     assert wait_until(lambda: not world.store.run(services.get(world.service)).trouble, PATIENCE)
     assert world.store.run(tasks.waiting(world.service)) == []
+
+
+def test_a_worker_started_by_hand_follows_the_update(world: PoolWorld) -> None:
+    worker = world.box.worker(world.service)
+    first = world.one_here()
+    world.describe(containers=[{"image": "kohya:2"}], autoscaler={"min": 0, "max": 1})
+    after = description(world).version
+    assert wait_until(lambda: up(world) == {after}, PATIENCE), world.box.log
+    assert first not in world.here()
+    # when it is told to end, it does
+    assert world.box.stop(worker) == 0
+    assert wait_until(lambda: not world.here(), PATIENCE)
