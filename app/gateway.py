@@ -70,6 +70,10 @@ class Gateway:
         """The JSON answer of a POST."""
         return await self._json("POST", path, json=body)
 
+    async def put(self, path: str, body: Any) -> Any:
+        """The JSON answer of a PUT."""
+        return await self._json("PUT", path, json=body)
+
     async def stream(self, path: str, query: Mapping[str, int], last_id: str = "") -> AsyncIterator[Event]:
         """The server-sent events of `path`; `last_id` resumes after that event."""
         headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})

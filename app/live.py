@@ -7,7 +7,6 @@
     GET  live/tasks/{id}/scalars        the points of its curves
     GET  live/tasks/{id}/files/{path}   a picture, a checkpoint
     POST live/tasks/{id}/{action}       cancel, retry, priority
-    GET  live/pool                      services, instances, decisions
     WS   live/board                     all tasks as they change
     WS   live/tasks/{id}                one task: state, log, scalars, files, as they come
 
@@ -21,7 +20,6 @@ import asyncio
 import contextlib
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -42,9 +40,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ACTIONS = frozenset({"cancel", "retry", "priority"})
 _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _PASSED_ON = ("content-length", "etag", "last-modified")
-_SERVICE_KEYS = (
-    *("name", "type", "state", "created_at", "min", "max", "waiting", "running", "instances", "warnings"),
-)
 _CURSORS = ("log", "scalars", "files")
 _PING = 10.0
 _RETRY = (0.2, 0.5, 1.0, 2.0)
@@ -116,17 +111,6 @@ async def act(request: Request, id: str, action: str) -> Any:
     except ValueError:
         raise InvalidInput("The request is not JSON. Nothing was changed.") from None
     return await _gateway(request).post(f"{_task(id)}/{action}", body)
-
-
-@router.get("/pool")
-async def pool(request: Request) -> Any:
-    gateway = _gateway(request)
-    services, instances, decisions = await asyncio.gather(
-        gateway.get("services"), gateway.get("instances"), gateway.get("decisions", limit=60)
-    )
-    # A page never sees a token: not the front end's, and not a service's.
-    shown = [{key: service.get(key) for key in _SERVICE_KEYS} for service in services["services"]]
-    return {"now": time.time(), "services": shown, **instances, **decisions}
 
 
 @router.websocket("/board")

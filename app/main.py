@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from app import data, drawing, live, pages, training
+from app import data, drawing, live, pages, service, training
 from app.board import Board
 from app.gateway import Gateway
 from app.late import Late
@@ -55,7 +55,7 @@ def create_app(
     app.add_api_route("/healthz", _healthz)
     if not endpoint:
         app.add_api_route("/train/submit", _only_prints, methods=["POST"])
-    for part in (data, drawing, live, pages, training):
+    for part in (data, drawing, live, pages, service, training):
         part.install(app)
     app.state.form = Late(lambda: _form(root_path, prints=not endpoint), pages.waiting("train", root_path))
     app.mount("/", PageOnly(GZipMiddleware(app.state.form)))

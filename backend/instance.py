@@ -9,8 +9,10 @@ Draining is neither capacity nor killable: it takes nothing new and ends when wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class InstanceState(StrEnum):
@@ -50,7 +52,7 @@ class Instance:
     been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given on `host`;
     `launcher` who started it; `version` that of the description it was started by, empty when it did not say;
     `unfit` says that it takes no tasks at present, for `reason`; `run_group` the process group of what it runs, with
-    the start time of that group's leader.
+    the start time of that group's leader; `vitals` how its machine and device fare, empty until it has said.
     """
 
     id: str
@@ -74,3 +76,4 @@ class Instance:
     run_group: int = 0
     run_started_at: float = 0.0
     draining_since: float | None = None
+    vitals: Mapping[str, Any] = field(default_factory=dict)

@@ -170,6 +170,19 @@ class GenerationView:
 
 
 @dataclass(frozen=True, slots=True)
+class VitalsView:
+    """How an instance's machine and GPU fare; loads are shares of one. Without a GPU `gpu` is empty."""
+
+    cpu_load: float
+    memory_used: int
+    memory_total: int
+    gpu: str = ""
+    gpu_load: float | None = None
+    gpu_memory_used: int | None = None
+    gpu_memory_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceView:
     """One instance; `lease_left` is how long it may stay silent before it counts as gone."""
 
@@ -188,6 +201,7 @@ class InstanceView:
     completed: int = 0
     reason: str = ""
     lease_left: float = 0.0
+    vitals: VitalsView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +255,47 @@ class DecisionList:
     """Scaling decisions, newest first."""
 
     decisions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MomentView:
+    """How many tasks waited and ran and how many instances there were from `at` on, until the next moment."""
+
+    at: float
+    waiting: int
+    running: int
+    starting: int
+    idle: int
+    busy: int
+    draining: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """Moments, oldest first; `now` is the store's clock."""
+
+    now: float
+    moments: list[MomentView]
+
+
+@dataclass(frozen=True, slots=True)
+class SpentView:
+    """Seconds of instances, a GPU or CPU slot each, that a user has had.
+
+    `run` for their tasks, `boot` for starts that their task came first to, `idle` after their task.
+    """
+
+    user: str
+    run: float
+    boot: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """What each user has had since the service was deployed, the largest first."""
+
+    users: list[SpentView]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +53,46 @@ def service_list(client: Client, as_json: AsJson = False) -> None:
 def service_show(client: Client, name: Annotated[str, typer.Argument(help="The service's name.")]) -> None:
     """Show one service, whole, as JSON."""
     print_json(asdict(client.service(name).view()))
+
+
+@app.command("history")
+@asks_gateway
+def service_history(
+    client: Client,
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    hours: Annotated[float, typer.Option(help="How far back.", min=0.01, max=744)] = 24.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show how long its queue was, and how many instances it had, over time."""
+    found = client.service(name).history(hours)
+    if as_json:
+        print_json(asdict(found))
+        return
+    rows = [
+        (
+            time.strftime("%d %b %H:%M:%S", time.localtime(m.at)),
+            *(str(n) for n in (m.waiting, m.running, m.starting, m.idle, m.busy, m.draining)),
+        )
+        for m in found.moments
+    ]
+    heads = ("FROM", "WAITING", "RUNNING", "STARTING", "IDLE", "BUSY", "DRAINING")
+    print_table(heads, rows, empty="nothing has happened yet")
+
+
+@app.command("usage")
+@asks_gateway
+def service_usage(
+    client: Client,
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the seconds of instances that each user has had: for tasks, for starts, and idle after a task."""
+    found = client.service(name).usage()
+    if as_json:
+        print_json(asdict(found))
+        return
+    rows = [(u.user or "(nobody)", f"{u.run:.0f}", f"{u.boot:.0f}", f"{u.idle:.0f}") for u in found.users]
+    print_table(("USER", "RUN s", "BOOT s", "IDLE s"), rows, empty="no instance has been used yet")
 
 
 @app.command("delete")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from backend import generation
 from backend.client.task import TaskHandle
 from backend.generation import Generation, GridRun
-from backend.views import ServiceView, read
+from backend.views import HistoryView, ServiceView, UsageView, read
 
 if TYPE_CHECKING:
     from backend.client.client import Client
@@ -28,6 +28,14 @@ class Service:
     def view(self) -> ServiceView:
         """Its description and its counts."""
         return read(ServiceView, self.client.get(f"services/{quote(self.name, safe='')}"))
+
+    def history(self, hours: float = 24.0, points: int = 600) -> HistoryView:
+        """How long its queue was and how many instances it had, of the last hours, thinned out to `points`."""
+        return read(HistoryView, self.client.get(self._path("history"), {"hours": hours, "points": points}))
+
+    def usage(self) -> UsageView:
+        """Seconds of instances that each user has had, the largest first."""
+        return read(UsageView, self.client.get(self._path("usage")))
 
     def delete(self) -> ServiceView:
         """Remove it; its waiting tasks are cancelled, its running ones stopped."""

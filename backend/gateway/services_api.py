@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import version
 from typing import Annotated
 
@@ -11,14 +12,25 @@ from starlette.responses import Response, StreamingResponse
 from backend.errors import InvalidArgument
 from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
+from backend.gateway.history import thinned
 from backend.gateway.task_stream import changes, streamed
 from backend.gateway.task_views import instance_view
 from backend.instance import Instance, InstanceState
 from backend.pool.rolling import outdated
 from backend.service import Description
-from backend.store import consumers, instances, pools, task_queue, tasks
+from backend.store import consumers, instances, measures, pools, task_queue, tasks
 from backend.store.services import Deployed
-from backend.views import DecisionList, InfoView, InstanceList, ServiceList, ServiceView, as_json
+from backend.views import (
+    DecisionList,
+    HistoryView,
+    InfoView,
+    InstanceList,
+    ServiceList,
+    ServiceView,
+    SpentView,
+    UsageView,
+    as_json,
+)
 
 router = APIRouter(tags=["services"])
 
@@ -140,6 +152,37 @@ async def list_decisions(
         service = names[0]
     caller.need(service)
     return json_answer({"decisions": await gateway.store.run(pools.decisions(service, limit))})
+
+
+@router.get("/services/{service}/history", response_model=HistoryView)
+async def get_history(
+    service: str,
+    gateway: GatewayHere,
+    caller: CallerHere,
+    hours: Annotated[float, Query(gt=0, le=24 * 31)] = 24.0,
+    points: Annotated[int, Query(ge=2, le=10_000)] = 600,
+) -> Response:
+    """How long the queue was and how many instances there were, of the last `hours`, thinned out to `points`."""
+    caller.need(service)
+    await gateway.catalog.get(service)
+    now = time.time()
+    moments = await gateway.store.run(pools.history(service, now - hours * 3600))
+    return json_answer({"now": now, "moments": thinned(moments, points)})
+
+
+@router.get("/services/{service}/usage", response_model=UsageView)
+async def get_usage(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
+    """Seconds of instances that each user has had since the service was deployed, the largest first."""
+    caller.need(service)
+    await gateway.catalog.get(service)
+    done = measures.assemble([await gateway.store.run(call) for call in measures.read(service)])
+    users = sorted({user for _, user in done.spent})
+    spent = [
+        SpentView(user, *(round(done.spent.get((what, user), 0.0), 3) for what in ("run", "boot", "idle")))
+        for user in users
+    ]
+    spent.sort(key=lambda each: -(each.run + each.boot + each.idle))
+    return json_answer(as_json(UsageView(spent)))
 
 
 @router.get(

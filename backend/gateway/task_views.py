@@ -14,7 +14,7 @@ from backend.store import task_queue, tasks
 from backend.store.connection import AsyncStore
 from backend.store.tasks import Plan, Point
 from backend.task import Task, TaskState
-from backend.views import AttemptView, FileView, InstanceView, ProgressView, TaskView
+from backend.views import AttemptView, FileView, InstanceView, ProgressView, TaskView, VitalsView, read
 
 
 def task_view(task: Task, plan: Plan | None) -> TaskView:
@@ -130,4 +130,5 @@ def instance_view(instance: Instance) -> InstanceView:
         completed=instance.completed,
         reason=instance.reason,
         lease_left=instance.lease_left,
+        vitals=read(VitalsView, instance.vitals) if instance.vitals else None,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from backend.errors import LorapoolError
 from backend.instance import Instance, InstanceState
 from backend.pool.clock import Clock, SystemClock
+from backend.pool.history import History
 from backend.pool.launcher import Launcher, Order
 from backend.pool.learnt import Learnt
 from backend.pool.rolling import next_to_leave
@@ -98,6 +99,9 @@ class Pool:
     _failures: int = 0
     _start_after: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._history = History(self.store, self.name)
+
     @property
     def autoscaler(self) -> Autoscaler:
         """The settings of scaling; a description that names none gets `metadata.instance` to one as its bounds."""
@@ -143,6 +147,9 @@ class Pool:
             self._replace_outdated(seen)
             self._explain(snapshot, result.decision)
             self._predict(snapshot)
+            self._history.note(
+                len(seen.waiting), len(seen.active), (i.state for i in seen.instances), self.clock.time()
+            )
             self.wake_at = result.decision.wake_at
         self._say_how_it_is()
         if self.clock.monotonic() - self._saved_at > SAVE_EVERY:

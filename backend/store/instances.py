@@ -63,8 +63,11 @@ class Orders:
     running: dict[str, int]
 
 
-def renew(instance: str, seconds: float) -> Call[Orders]:
-    """Say that the instance lives for another `seconds`, and hear what is wanted of it."""
+def renew(instance: str, seconds: float, vitals: str = "") -> Call[Orders]:
+    """Say that the instance lives for another `seconds`, and hear what is wanted of it.
+
+    `vitals` is JSON of `backend.worker.vitals.Vitals`, empty when there is nothing new.
+    """
 
     def read(answer: list[bytes]) -> Orders:
         state, *words = [word.decode() for word in answer]
@@ -75,7 +78,7 @@ def renew(instance: str, seconds: float) -> Call[Orders]:
             {task: int(attempt) for task, _, attempt in held if attempt},
         )
 
-    return script("lease", instance, int(seconds * 1000)).then(read)
+    return script("lease", instance, int(seconds * 1000), vitals).then(read)
 
 
 def gone(instance: str, reason: str, *, counted: bool, max_delivery: int) -> Call[dict[str, TaskState]]:
@@ -161,6 +164,7 @@ def _instance(instance: str, text: Mapping[str, str], held: Sequence[str], lease
         run_group=int(text.get("run_group") or 0),
         run_started_at=float(text.get("run_started_at") or 0.0),
         draining_since=_time(text.get("draining_since")),
+        vitals=json.loads(text.get("vitals") or "{}"),
     )
 
 

@@ -28,6 +28,7 @@ PREFIXES: dict[str, str] = {
     "measures": "lorapool:measures:",  # + service: hash of counters, see scripts/lib/measures.lua
     "spent": "lorapool:spent:",  # + service: hash run|boot|idle "|" user -> seconds of an instance
     "journal": "lorapool:journal:",  # + service: stream of decisions
+    "history": "lorapool:history:",  # + service: stream of moments: lengths of the queue, instances by state
     "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings, last index, groups
     "queue_order": "lorapool:queue-order:",  # + queue: sorted set index -> delivery order
     "queue_items": "lorapool:queue-items:",  # + queue: hash d<index> -> bytes, t<index> -> JSON tags

@@ -1,4 +1,4 @@
-"""Calls about what a supervisor knows of a service's pool: its memory, and its journal of decisions."""
+"""Calls about what a supervisor knows of a service's pool: its memory, its journal of decisions, and its history."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from backend.store.keys import key
 from backend.store.tasks import only_field
 
 JOURNAL_KEPT = 2_000
+HISTORY_KEPT = 10_000
 
 
 def load(service: str) -> Call[dict[str, Any]]:
@@ -32,3 +33,21 @@ def decisions(service: str, limit: int = 100) -> Call[list[dict[str, Any]]]:
     """The newest decisions, newest first."""
     call = command("XREVRANGE", key("journal", service), "+", "-", "COUNT", limit)
     return call.then(lambda answer: [json.loads(only_field(entry)) for entry in answer])
+
+
+def note_moment(service: str, moment: Mapping[str, float]) -> Call[Any]:
+    """Add to the history of a service's queue and pool; `moment` has `at` and counts."""
+    name = key("history", service)
+    return command("XADD", name, "MAXLEN", "~", HISTORY_KEPT, "*", "d", json.dumps(moment))
+
+
+def history(service: str, since: float = 0.0) -> Call[list[dict[str, Any]]]:
+    """The moments after `since` (seconds since the epoch), and the one before it, oldest first."""
+    call = command("XRANGE", key("history", service), "-", "+")
+
+    def read(answer: list[Any]) -> list[dict[str, Any]]:
+        found = [json.loads(only_field(entry)) for entry in answer]
+        first = next((n for n, moment in enumerate(found) if moment["at"] > since), len(found))
+        return found[max(0, first - 1) :]
+
+    return call.then(read)

@@ -36,6 +36,7 @@ from backend.worker.app_process import AppProcess, AppSettings
 from backend.worker.patience import patiently
 from backend.worker.progress_server import ProgressServer
 from backend.worker.runs import Runs
+from backend.worker.vitals import Watch
 
 log = logging.getLogger("lorapool.instance")
 
@@ -73,6 +74,7 @@ class Agent:
         self._why_leave = TOLD_TO_LEAVE
         self._workers, self._adding = 0, threading.Lock()
         self._renewed = time.monotonic()
+        self._vitals = Watch()
         self._runs = Runs(
             self.store,
             settings,
@@ -95,6 +97,7 @@ class Agent:
             self._open(1)
         else:
             self._start_app(description, description.app)
+        self._vitals.start()
         self._thread(self._keep_lease)
         told = False
         while not self._done.wait(_NOTICE):
@@ -211,7 +214,8 @@ class Agent:
     def _renew(self) -> None:
         asked = time.monotonic()
         present = self._runs.present()
-        orders = self.store.run(instances.renew(self.instance, self.settings.lease_seconds))
+        lease = instances.renew(self.instance, self.settings.lease_seconds, self._vitals.take())
+        orders = self.store.run(lease)
         if orders.state is InstanceState.GONE:
             self._lose("the lease was over")
             return

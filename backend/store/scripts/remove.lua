@@ -12,8 +12,8 @@ for _, id in ipairs(redis.call('SMEMBERS', P.active .. service)) do
   publish('task', id, service)
   wake(task_get(id, 'instance')[1])
 end
-redis.call('UNLINK', P.plan .. service, P.pool .. service, P.journal .. service, P.measures .. service, P.spent .. service,
-  P.rq_queue .. service)
+redis.call('UNLINK', P.plan .. service, P.pool .. service, P.journal .. service, P.history .. service, P.measures .. service,
+  P.spent .. service, P.rq_queue .. service)
 redis.call('SREM', P.rq_queues, P.rq_queue .. service)
 publish('service', service, service)
 return 1

@@ -35,6 +35,8 @@ CONTROL: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/v1/services"): ANYBODY,
     ("POST", "/api/v1/services"): ADMINISTRATOR,
     ("GET", "/api/v1/services/{service}"): SERVICE,
+    ("GET", "/api/v1/services/{service}/history"): SERVICE,
+    ("GET", "/api/v1/services/{service}/usage"): SERVICE,
     ("PUT", "/api/v1/services/{service}"): ADMINISTRATOR,
     ("POST", "/api/v1/services/{service}/stop"): ADMINISTRATOR,
     ("POST", "/api/v1/services/{service}/start"): ADMINISTRATOR,

@@ -1,0 +1,129 @@
+"""The languages of the pages: English, and one for each catalogue, a JSON file that whoever translates can write.
+
+    {"name": "简体中文", "texts": {"Start training": "开始训练", "{n} lines": "{n} 行"}}
+
+`texts` maps what the pages say in English to how it is said; what it lacks stays English. A `{word}` stands for what is
+put there. What the server says (problems, reasons, decisions) is translated in the browser by the same entries.
+Catalogues lie beside this module in `languages/`, and in the folder `languages/` of the data folder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers
+
+from backend.errors import NotFound
+
+router = APIRouter(prefix="/languages")
+
+COOKIE = "lorapool_language"
+ENGLISH = "en"
+OURS = Path(__file__).parent / "languages"
+_FOLDER = "languages"
+_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_LARGEST = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """One language: `code` as in `lang`, the name that it has itself, and its words by the English ones."""
+
+    code: str
+    name: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    def say(self, text: str) -> str:
+        """A text in this language; as it is where there is no other."""
+        return self.texts.get(text, text)
+
+
+class Languages:
+    """The languages that there are. Files that are added later need a new start."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.known = {ENGLISH: Catalogue(ENGLISH, "English")}
+        for file in (*sorted(OURS.glob("*.json")), *sorted((data_dir / _FOLDER).glob("*.json"))):
+            if _CODE.fullmatch(file.stem):
+                self._add(file)
+
+    def _add(self, file: Path) -> None:
+        try:
+            found = _read(file, file.stat().st_mtime)
+        except (OSError, ValueError):
+            return
+        before = self.known.get(found.code)
+        texts = {**(before.texts if before else {}), **found.texts}
+        self.known[found.code] = Catalogue(found.code, found.name, texts)
+
+    def wanted(self, headers: Headers) -> Catalogue:
+        """The one that a browser has chosen, or else the first that its person reads and that there is."""
+        chosen = _cookie(headers.get("cookie", ""))
+        for code in (chosen, *accepted(headers.get("accept-language", ""))):
+            if code in self.known:
+                return self.known[code]
+            # zh-CN reads zh, and zh whatever there is of it.
+            root = code.partition("-")[0]
+            near = next((each for each in self.known if root and each.partition("-")[0] == root), "")
+            if near:
+                return self.known[near]
+        return self.known[ENGLISH]
+
+
+@cache
+def _read(file: Path, _version: float) -> Catalogue:
+    if file.stat().st_size > _LARGEST:
+        raise ValueError(f"{file} is too large for a catalogue")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    texts = {str(key): str(value) for key, value in found["texts"].items() if value}
+    return Catalogue(file.stem, str(found.get("name") or file.stem), texts)
+
+
+def _cookie(header: str) -> str:
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+def accepted(header: str) -> list[str]:
+    """The codes of an `Accept-Language` header, the most wanted first."""
+    found = []
+    for place, part in enumerate(header.split(",")[:20]):
+        code, _, weight = part.strip().partition(";q=")
+        try:
+            found.append((-float(weight or 1), place, code.strip()))
+        except ValueError:
+            continue
+    return [code for _, _, code in sorted(found)]
+
+
+def of(request: Request) -> Catalogue:
+    """The language that a request is to be answered in."""
+    languages: Languages = request.app.state.languages
+    return languages.wanted(request.headers)
+
+
+@router.get("/{code}.json")
+async def catalogue(request: Request, code: str) -> Response:
+    """The texts of a language."""
+    languages: Languages = request.app.state.languages
+    found = languages.known.get(code)
+    if found is None:
+        raise NotFound("There is no such language.")
+    content: Any = {"name": found.name, "texts": dict(found.texts)}
+    return JSONResponse(content, headers={"cache-control": "private, max-age=60"})
+
+
+def install(app: FastAPI) -> None:
+    """Add the route; `app.state` must have `languages`."""
+    app.include_router(router)

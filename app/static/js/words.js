@@ -1,0 +1,62 @@
+// The words of the pages in the language of the page: English, unless the server has a catalogue for another.
+//
+// Every text that a person reads goes through one of these; a test sees to it that no catalogue lacks one.
+
+const root = document.querySelector('meta[name="lp-root"]')?.content ?? "";
+
+export const language = document.querySelector('meta[name="lp-language"]')?.content ?? "en";
+
+const texts = new Map(Object.entries(await catalogue()));
+let patterns;
+
+async function catalogue() {
+  if (language === "en") return {};
+  try {
+    return (await (await fetch(`${root}/languages/${language}.json`)).json()).texts;
+  } catch {
+    return {};
+  }
+}
+
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+
+/** A text of ours, `{name}` in it being `values.name`. */
+export const t = (text, values = {}) => filled(texts.get(text) ?? text, values);
+
+/** The same for a number of things, `{n}` of them. */
+export const tn = (n, one, many, values = {}) => t(n === 1 ? one : many, { n: String(n).replace(/\B(?=(\d{3})+$)/g, " "), ...values });
+
+/** A text with elements in it: its pieces, as children for `h`. */
+export function pieces(text, elements) {
+  return (texts.get(text) ?? text).split(/\{(\w+)\}/).map((part, i) => (i % 2 ? elements[part] : part));
+}
+
+/**
+ * What the server has said, as far as the catalogue knows it: as a whole, by an entry with the numbers and names taken
+ * out of it, or sentence by sentence.
+ */
+export function said(text) {
+  if (!text || !texts.size) return text;
+  return known(text) ?? text.split(/(?<=[.!?;])\s+/).map((part) => known(part) ?? part).join(" ");
+}
+
+function known(text) {
+  if (texts.has(text)) return texts.get(text);
+  patterns ??= [...texts]
+    .filter(([key]) => /\{\w+\}/.test(key))
+    .map(([key, value]) => [pattern(key), names(key), value])
+    // What says most comes first.
+    .sort(([a], [b]) => b.source.length - a.source.length);
+  for (const [regular, keys, value] of patterns) {
+    const found = regular.exec(text);
+    if (found) return filled(value, Object.fromEntries(keys.map((name, i) => [name, texts.get(found[i + 1]) ?? found[i + 1]])));
+  }
+  return undefined;
+}
+
+const names = (key) => [...key.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+
+function pattern(key) {
+  const parts = key.split(/\{\w+\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join("(.+?)")}$`, "s");
+}
