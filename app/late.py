@@ -1,4 +1,4 @@
-"""The form, made while the front end already answers.
+"""The form, made while the front end already answers, once for each language that somebody reads it in.
 
 Importing Gradio takes seconds; the other pages need none of it. Until the form is there, its address shows a page that
 waits for it.
@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.languages import ENGLISH, Catalogue, Languages
+
 
 class Late:
-    """An application that `make` builds in a thread once `building` is entered; `waiting` is shown until then.
+    """An application that `make` builds in a thread once it is begun; `waiting` is shown until then.
 
     The application's own start-up is not run: Gradio's starts an event queue that looks a thousand times a second
     whether there is work, and our form sends none.
@@ -26,17 +29,18 @@ class Late:
         self._waiting = waiting
         self._app: ASGIApp | None = None
         self._failed = ""
+        self._building: asyncio.Task[None] | None = None
 
-    @contextlib.asynccontextmanager
-    async def building(self) -> AsyncIterator[None]:
-        """While this is entered the application is built and then served."""
-        building = asyncio.create_task(self._build())
-        try:
-            yield
-        finally:
-            # A thread cannot be interrupted; nobody waits for a form at the end.
-            building.cancel()
-            await asyncio.gather(building, return_exceptions=True)
+    def begin(self) -> None:
+        """Build it, if that has not begun."""
+        if self._building is None:
+            self._building = asyncio.create_task(self._build())
+
+    async def close(self) -> None:
+        """A thread cannot be interrupted; nobody waits for a form at the end."""
+        if self._building is not None:
+            self._building.cancel()
+            await asyncio.gather(self._building, return_exceptions=True)
 
     async def _build(self) -> None:
         try:
@@ -48,6 +52,7 @@ class Late:
             raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.begin()
         if self._app is not None:
             await self._app(scope, receive, send)
         elif self._failed:
@@ -57,3 +62,36 @@ class Late:
             await answer(scope, receive, send)
         else:
             await PlainTextResponse("The form is not ready yet.", status_code=503)(scope, receive, send)
+
+
+class LateInEach:
+    """One late application for each language: the English one is begun at once, others when they are asked for."""
+
+    def __init__(
+        self,
+        languages: Languages,
+        make: Callable[[Catalogue], ASGIApp],
+        waiting: Callable[[Catalogue], str],
+    ) -> None:
+        self._languages = languages
+        self._make = make
+        self._waiting = waiting
+        self._each: dict[str, Late] = {}
+
+    def _late(self, language: Catalogue) -> Late:
+        if language.code not in self._each:
+            self._each[language.code] = Late(lambda: self._make(language), self._waiting(language))
+        return self._each[language.code]
+
+    @contextlib.asynccontextmanager
+    async def building(self) -> AsyncIterator[None]:
+        """While this is entered they are built and then served."""
+        self._late(self._languages.known[ENGLISH]).begin()
+        try:
+            yield
+        finally:
+            for late in self._each.values():
+                await late.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._late(self._languages.wanted(Headers(scope=scope)))(scope, receive, send)

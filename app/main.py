@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from app import data, drawing, live, pages, service, training
+from app import data, drawing, languages, live, pages, service, training
 from app.board import Board
 from app.gateway import Gateway
-from app.late import Late
+from app.languages import Catalogue, Languages
+from app.late import LateInEach
 from app.login import Credentials, Login
 from app.pool import Pool
 from app.security import Guard, PageOnly, is_loopback
@@ -51,13 +52,18 @@ def create_app(
     app.state.client = Client(endpoint, token)
     app.state.data_dir = data_dir.resolve()
     app.state.root_path = root_path
+    app.state.languages = known = Languages(data_dir)
     app.state.pool = Pool(app.state.gateway)
     app.add_api_route("/healthz", _healthz)
     if not endpoint:
         app.add_api_route("/train/submit", _only_prints, methods=["POST"])
-    for part in (data, drawing, live, pages, service, training):
+    for part in (data, drawing, languages, live, pages, service, training):
         part.install(app)
-    app.state.form = Late(lambda: _form(root_path, prints=not endpoint), pages.waiting("train", root_path))
+    app.state.form = LateInEach(
+        known,
+        lambda language: _form(root_path, known, language, prints=not endpoint),
+        lambda language: pages.waiting("train", root_path, known, language),
+    )
     app.mount("/", PageOnly(GZipMiddleware(app.state.form)))
     if credentials is not None:
         app.add_middleware(Login, credentials=credentials, root_path=root_path)
@@ -119,20 +125,20 @@ async def _only_prints() -> None:
     )
 
 
-def _form(root_path: str, *, prints: bool) -> FastAPI:
+def _form(root_path: str, languages: Languages, language: Catalogue, *, prints: bool) -> FastAPI:
     import gradio
 
     from app import train_page
 
     form: FastAPI = gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-        train_page.build(root_path, prints=prints),
+        train_page.build(root_path, languages, language, prints=prints),
         path="/",
         footer_links=[],
         run_history=False,
         ssr_mode=False,
         root_path=root_path or None,
         theme=train_page.theme(),
-        head=train_page.head(root_path, prints=prints),
+        head=train_page.head(root_path, language, prints=prints),
     )
     return form

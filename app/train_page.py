@@ -6,15 +6,21 @@ between the page's module and `app.training`, so that no Gradio event ever reach
 
 from __future__ import annotations
 
+import html
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 
 from app import pages
+from app.languages import Catalogue, Languages
 from kohya_adapter.fields import FAMILY_CHECKBOXES, FIELDS, Field, groups
+
+Parts: TypeAlias = dict[str, gr.components.Component]
+Say: TypeAlias = Callable[[str], str]
 
 FAMILY = "family"
 """The pseudo-field that stands for Kohya's model checkboxes, of which one or none is ticked."""
@@ -28,6 +34,9 @@ _FAMILIES = {
     "anima": "Anima",
     "lumina": "Lumina Image 2.0",
 }
+_FAMILY_HELP = (
+    "What the base model is, or was made from. It decides which trainer starts and which settings there are."
+)
 _SECTIONS = {
     "Model and pictures": ("Model", "Dataset", "Output"),
     "Network": ("Network",),
@@ -52,23 +61,24 @@ def slug(group: str) -> str:
     return "g-" + group.lower().replace(" ", "-")
 
 
-def build(root_path: str, *, prints: bool = False) -> gr.Blocks:
-    """The page. Its module is `static/js/train.js`. With `prints` it shows commands and queues nothing."""
-    parts: dict[str, gr.components.Component] = {}
-    with gr.Blocks(title="Train · lorapool", analytics_enabled=False, fill_width=True) as page:
-        bar = pages.frame("train", root_path, alone=prints)
+def build(root_path: str, languages: Languages, language: Catalogue, *, prints: bool = False) -> gr.Blocks:
+    """The page in a language; its module is `static/js/train.js`. With `prints` it shows commands, queues nothing."""
+    parts: Parts = {}
+    say = language.say
+    with gr.Blocks(title=f"{say('Train')} · lorapool", analytics_enabled=False, fill_width=True) as page:
+        bar = pages.frame("train", root_path, languages, language, alone=prints)
         gr.HTML(bar, elem_id="lp-frame", padding=False, apply_default_css=False)
         with gr.Column(elem_id="lp-train"):
             gr.HTML('<div class="lp-ui" id="lp-tools"></div>', padding=False, apply_default_css=False)
             with gr.Row(elem_id="lp-columns"):
                 with gr.Column(elem_id="lp-form"):
-                    _short_form(parts)
-                    _all_settings(parts)
+                    _short_form(parts, say)
+                    _all_settings(parts, say)
                 with gr.Column(elem_id="lp-aside"):
                     gr.HTML(
                         '<div class="lp-ui" id="lp-outlook"></div>', padding=False, apply_default_css=False
                     )
-                    label = "Show the command" if prints else "Start training"
+                    label = say("Show the command") if prints else say("Start training")
                     start = gr.Button(label, variant="primary", elem_id="lp-start")
                     gr.HTML('<div class="lp-ui" id="lp-after"></div>', padding=False, apply_default_css=False)
         values = [parts[key] for key in _order()]
@@ -87,10 +97,12 @@ def build(root_path: str, *, prints: bool = False) -> gr.Blocks:
     return page
 
 
-def head(root_path: str, *, prints: bool = False) -> str:
+def head(root_path: str, language: Catalogue, *, prints: bool = False) -> str:
     """What the page's head holds besides Gradio's own: `window.lorapool` is a promise of the module's functions."""
     promise = "<script>window.lorapool = new Promise((made) => (window.lorapoolMade = made));</script>"
-    return promise + pages.head(root_path, ("look", "rows", "train"), "train", prints=prints)
+    return promise + pages.head(
+        root_path, ("look", "rows", "train"), "train", language=language, prints=prints
+    )
 
 
 def theme() -> gr.themes.Base:
@@ -107,54 +119,56 @@ def order() -> list[str]:
     return _order()
 
 
-def _short_form(parts: dict[str, gr.components.Component]) -> None:
+def _short_form(parts: Parts, say: Say) -> None:
     by_group = groups()
     for title, names in _SECTIONS.items():
         basic = [field for name in names for field in by_group[name] if field.basic]
         with gr.Column(elem_classes="lp-section"):
-            gr.HTML(f"<h2>{title}</h2>", padding=False, apply_default_css=False)
+            gr.HTML(f"<h2>{html.escape(say(title))}</h2>", padding=False, apply_default_css=False)
             with gr.Column(elem_classes="lp-grid"):
                 if "Model" in names:
-                    parts[FAMILY] = _family()
-                _components(basic, parts)
+                    parts[FAMILY] = _family(say)
+                _components(basic, parts, say)
 
 
-def _all_settings(parts: dict[str, gr.components.Component]) -> None:
+def _all_settings(parts: Parts, say: Say) -> None:
     gr.HTML(
-        '<div class="lp-ui" id="lp-more"><h2>All settings</h2></div>', padding=False, apply_default_css=False
+        f'<div class="lp-ui" id="lp-more"><h2>{html.escape(say("All settings"))}</h2></div>',
+        padding=False,
+        apply_default_css=False,
     )
     shown = set(shown_fields())
     with gr.Column(elem_id="lp-groups"):
         for name, members in groups().items():
             rest = [field for field in members if field in shown and not field.basic]
             if rest:
-                with gr.Accordion(name, open=False, elem_id=slug(name), elem_classes="lp-group"):
+                with gr.Accordion(say(name), open=False, elem_id=slug(name), elem_classes="lp-group"):
                     with gr.Column(elem_classes="lp-grid"):
-                        _components(rest, parts)
+                        _components(rest, parts, say)
 
 
-def _components(wanted: Iterable[Field], parts: dict[str, gr.components.Component]) -> None:
+def _components(wanted: Iterable[Field], parts: Parts, say: Say) -> None:
     for field in wanted:
-        parts[field.key] = _component(field)
+        parts[field.key] = _component(field, say)
 
 
-def _family() -> gr.Dropdown:
+def _family(say: Say) -> gr.Dropdown:
     return gr.Dropdown(
         [(title, name) for name, title in _FAMILIES.items()],
         value="sd",
-        label="Kind of model",
-        info="What the base model is, or was made from. It decides which trainer starts and which settings there are.",
+        label=say("Kind of model"),
+        info=say(_FAMILY_HELP),
         elem_id=f"f-{FAMILY}",
         filterable=False,
     )
 
 
-def _component(field: Field) -> gr.components.Component:
+def _component(field: Field, say: Say) -> gr.components.Component:
     """The component of a field. Ranges are not enforced here: what a file brings is kept, and checked at the field."""
     common = {
         "value": field.default,
-        "label": field.label,
-        "info": field.help,
+        "label": say(field.label),
+        "info": say(field.help),
         "elem_id": f"f-{field.key}",
         "interactive": True,
     }

@@ -26,7 +26,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from app import folders
+from app import folders, languages
 from app.gateway import Gateway, GatewayLost, GatewayRefused
 from app.pool import Pool
 from backend.client import Client
@@ -79,13 +79,14 @@ def read_form(values: Mapping[str, Any]) -> tuple[Form, list[Problem]]:
 
 
 @router.get("/table")
-def table() -> Any:
+def table(request: Request) -> Any:
+    say = languages.of(request).say
     return {
         "fields": [
             {
                 "key": field.key,
-                "label": field.label,
-                "help": field.help,
+                "label": say(field.label),
+                "help": say(field.help),
                 "group": field.group,
                 "basic": field.basic,
                 "default": field.default,
@@ -96,7 +97,7 @@ def table() -> Any:
         ],
         "families": list(fields.FAMILIES),
         "family_checkboxes": dict(fields.FAMILY_CHECKBOXES),
-        "presets": [{"name": p.name, "title": p.title, "about": p.about} for p in presets()],
+        "presets": [{"name": p.name, "title": say(p.title), "about": say(p.about)} for p in presets()],
     }
 
 

@@ -49,6 +49,8 @@ class FakeGateway:
         self.services: list[Json] = [service()]
         self.instances: list[Json] = []
         self.decisions: list[Json] = []
+        self.moments: list[Json] = []
+        self.users: list[Json] = []
         self.submitted: list[Json] = []
         self.models: list[Json] = []
         self.loras: list[Json] = []
@@ -84,7 +86,7 @@ class FakeGateway:
         """Forget everything."""
         for kept in (self.tasks, self.submitted, self.paths, self.services, self.instances, self.decisions):
             kept.clear()
-        for more in (self.models, self.loras, self.answers):
+        for more in (self.models, self.loras, self.answers, self.moments, self.users):
             more.clear()
         self.refuses = None
 
@@ -156,6 +158,28 @@ class FakeGateway:
         @app.get(f"{api}/services")
         def services() -> Json:
             return {"services": self.services}
+
+        @app.get(f"{api}/services/{{name}}")
+        def one_service(name: str) -> Any:
+            return next((each for each in self.services if each["name"] == name), _missing(name))
+
+        @app.get(f"{api}/services/{{name}}/history")
+        def history(name: str) -> Json:
+            return {"now": time.time(), "moments": self.moments}
+
+        @app.get(f"{api}/services/{{name}}/usage")
+        def usage(name: str) -> Json:
+            return {"users": self.users}
+
+        @app.put(f"{api}/services/{{name}}/autoscaler")
+        async def autoscaler(name: str, request: Request) -> Any:
+            if self.refuses:
+                return JSONResponse(self.refuses, 400)
+            body = await request.json()
+            [found] = [each for each in self.services if each["name"] == name]
+            found["description"] = {**found["description"], "autoscaler": body}
+            found.update({key: body[key] for key in ("min", "max")})
+            return found
 
         @app.get(f"{api}/instances")
         def instances() -> Json:

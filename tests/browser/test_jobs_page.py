@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, WebSocket, expect
 
-from tests.browser.fake_gateway import FakeGateway, instance, progress
+from tests.browser.fake_gateway import FakeGateway, progress
 from tests.browser.stage import PHONE, log_lines, until
 
 LOG = ".log .view"
@@ -343,40 +343,3 @@ def test_a_page_that_is_closed_leaves_nothing_open(
     until(lambda: gateway.streams == 1, what="the stream to open")
     page.close()
     until(lambda: gateway.streams == 0, what="the stream to end")
-
-
-def test_the_service_page_shows_instances_and_why_there_are_so_many(page: Page, gateway: FakeGateway) -> None:
-
-    gateway.add("run", name="my style", state="running")
-    gateway.instances.append(instance("kohya_job-0001", state="busy", tasks=["run"]))
-    gateway.decisions.append(
-        {
-            **{"at": time.time(), "until": time.time(), "times": 1, "seen": "1 task waiting"},
-            **{"decided": "start 1", "why": "a task waits", "why_not_more": ""},
-        }
-    )
-    page.goto("/service")
-    expect(page.locator('[data-instance="kohya_job-0001"]')).to_contain_text("busy")
-    expect(page.locator('[data-instance="kohya_job-0001"] a')).to_have_text("my style")
-    expect(page.locator(".journal")).to_contain_text("Start 1.A task waits.")
-    assert "the-service-token" not in page.content()
-
-
-def test_the_service_page_is_plain_when_nothing_runs_and_fits_a_phone(
-    page: Page, gateway: FakeGateway
-) -> None:
-    gateway.services.clear()
-    page.set_viewport_size(PHONE)
-    page.goto("/service")
-    expect(page.locator(".services")).to_contain_text("No service yet")
-    expect(page.locator("#lp-page")).to_contain_text("No instance is running")
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    gateway.stop()
-    try:
-        expect(page.locator(".lp-banner")).to_contain_text("does not answer")
-    finally:
-        gateway.start()
-    expect(page.locator(".lp-banner")).to_be_hidden()
-    gateway.instances.append(instance("kohya_job-0001"))
-    gateway.pool_changed()
-    expect(page.locator('[data-instance="kohya_job-0001"]')).to_contain_text("idle")

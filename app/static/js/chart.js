@@ -18,7 +18,7 @@ const COLOURS = ["#d55e00", "#009e73", "#cc79a7", "#e69f00"];
 let library;
 
 /** uPlot, loaded with the first curve. */
-function uplot() {
+export function plots() {
   library ??= new Promise((resolve, reject) => {
     document.head.append(h("link", { rel: "stylesheet", href: `${root}/ui/vendor/uplot/uPlot.min.css` }));
     document.head.append(
@@ -166,7 +166,7 @@ export class Chart {
       say(this.empty, this.#points.length > 1 ? "This run does not report it." : this.#expected);
       return;
     }
-    const uPlot = await uplot();
+    const uPlot = await plots();
     if (!this.#plot) {
       this.empty.remove();
       this.#plot = new uPlot(this.#options(), this.#data(uPlot), this.box);

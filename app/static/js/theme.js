@@ -1,4 +1,4 @@
-// Runs before the first paint: the colours a person has chosen, or the system's.
+// Runs before the first paint: the colours a person has chosen, or the system's; and the choice of a language.
 (() => {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const chosen = () => {
@@ -33,5 +33,12 @@
       document.documentElement.dataset.theme = next;
     }
     apply();
+  });
+  // The server draws every page in the language that it finds in this cookie.
+  addEventListener("change", (event) => {
+    if (!event.target.matches?.("[data-lp-language]")) return;
+    const root = document.querySelector('meta[name="lp-root"]')?.content ?? "";
+    document.cookie = `lorapool_language=${event.target.value}; path=${root}/; max-age=31536000; samesite=lax`;
+    location.reload();
   });
 })();

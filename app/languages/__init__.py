@@ -4,7 +4,7 @@
 
 `texts` maps what the pages say in English to how it is said; what it lacks stays English. A `{word}` stands for what is
 put there. What the server says (problems, reasons, decisions) is translated in the browser by the same entries.
-Catalogues lie beside this module in `languages/`, and in the folder `languages/` of the data folder.
+Catalogues lie beside this module, and in the folder `languages/` of the data folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/languages")
 
 COOKIE = "lorapool_language"
 ENGLISH = "en"
-OURS = Path(__file__).parent / "languages"
+OURS = Path(__file__).parent
 _FOLDER = "languages"
 _CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LARGEST = 4 << 20
@@ -46,11 +46,14 @@ class Catalogue:
         return self.texts.get(text, text)
 
 
+IN_ENGLISH = Catalogue(ENGLISH, "English")
+
+
 class Languages:
     """The languages that there are. Files that are added later need a new start."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.known = {ENGLISH: Catalogue(ENGLISH, "English")}
+        self.known = {ENGLISH: IN_ENGLISH}
         for file in (*sorted(OURS.glob("*.json")), *sorted((data_dir / _FOLDER).glob("*.json"))):
             if _CODE.fullmatch(file.stem):
                 self._add(file)
