@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +27,10 @@ class Settings(BaseSettings):
     back (0: it may take as long as it takes). `keep_days` is how long the record and the log of a task that has ended
     stay in the store (0: for ever), and `keep_tasks` how many of them do (0: all); what they wrote into their job
     folders stays in any case.
+
+    `launcher` is where instances run; `end_instances` says whether a supervisor that stops ends them, or leaves them to
+    the next one. `kubernetes_…`: the namespace and the context of the kube-config ('': as found), a file with the pod
+    that instances are made from, what owns the pods (`Deployment/NAME` or `ConfigMap/NAME`), and how a GPU is called.
     """
 
     model_config = SettingsConfigDict(env_prefix="LORAPOOL_", populate_by_name=True, extra="ignore")
@@ -45,6 +49,13 @@ class Settings(BaseSettings):
     drain_deadline: float = Field(default=0.0, ge=0)
     keep_days: float = Field(default=30.0, ge=0)
     keep_tasks: int = Field(default=100_000, ge=0)
+    launcher: Literal["local", "kubernetes"] = "local"
+    end_instances: bool = True
+    kubernetes_namespace: str = ""
+    kubernetes_context: str = ""
+    kubernetes_pod_template: str = ""
+    kubernetes_owner: str = ""
+    kubernetes_gpu: str = "nvidia.com/gpu"
 
     def resolved(self) -> Settings:
         """The same with an absolute data folder."""
@@ -67,6 +78,8 @@ _PLAIN = (
         "keep_days",
         "keep_tasks",
     ),
+    *("launcher", "end_instances"),
+    *(f"kubernetes_{name}" for name in ("namespace", "context", "pod_template", "owner", "gpu")),
 )
 
 

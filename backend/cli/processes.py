@@ -81,6 +81,9 @@ def worker(
     service: ServiceName = "kohya_job",
     device: Annotated[str, typer.Option(help="cuda:0, cuda:1, …, or cpu; by default a free one.")] = "",
     data_dir: DataDir = DEFAULT_DATA,
+    instance: Annotated[
+        str, typer.Option(envvar="LORAPOOL_INSTANCE", help="Be this one, which a launcher has ordered.")
+    ] = "",
 ) -> None:
     """Run one instance by hand, here or on another machine with REDIS_URL and the same data folder.
 
@@ -98,7 +101,7 @@ def worker(
                 f"no lorapool runs on {settings.data_dir}: start it with `lorapool up`, or name its store in REDIS_URL"
             )
         settings = settings.model_copy(update={"redis_url": store.url})
-    raise typer.Exit(serve(settings, service, device))
+    raise typer.Exit(serve(settings, service, device, ordered=instance))
 
 
 def gui(

@@ -1,5 +1,7 @@
 """`lorapool worker`: an instance that somebody starts by hand, on this machine or on another one.
 
+With the id of an instance that a launcher has ordered (`LORAPOOL_INSTANCE`) it is that one: so it runs in a pod.
+
 It needs the store and the data folder of a deployment, and brings templates of its own. The supervisor gives it tasks
 and may drain it like any other; starting and ending it is up to whoever ran the command.
 """
@@ -37,12 +39,16 @@ _TICK = 1.0
 
 
 class Worker:
-    """One instance and what it needs. `run` blocks until it has ended; after an update another one takes its place."""
+    """One instance and what it needs. `run` blocks until it has ended; after an update another one takes its place.
 
-    def __init__(self, settings: Settings, service: str, device: str = "") -> None:
+    `ordered` is the instance that a launcher has noted already, and that nothing follows here; '' for a new one.
+    """
+
+    def __init__(self, settings: Settings, service: str, device: str = "", *, ordered: str = "") -> None:
         self._settings = settings
         self._service = service
         self._device = device
+        self._ordered = ordered
         self._store = Store(settings.redis_url)
         self._wake = threading.Event()
         self._stops = 0
@@ -56,13 +62,15 @@ class Worker:
         """Start the instance and stay until it has ended: drained, told to leave, or lost; the exit code.
 
         Raises:
-            NotFound: there is no such service.
-            Conflict: the service runs no tasks, or there is no free device.
+            NotFound: there is no such service, or nobody has ordered this instance.
+            Conflict: the service runs no tasks, there is no free device, or the instance is not wanted any more.
         """
-        instance = self._register()
+        instance = self._take_up() if self._ordered else self._register()
         folder = Path(tempfile.mkdtemp(prefix="lorapool-worker-"))  # short: for sockets
         templates = Templates(folder, self._settings.data_dir / paths.LOGS)
-        launcher = LocalLauncher(self._settings, templates, on_exit=self._wake.set, name=LAUNCHER, bound=True)
+        launcher = LocalLauncher(
+            self._settings, templates, on_exit=self._wake.set, name=instance.launcher, bound=True
+        )
         try:
             launcher.tend()
             code = self._live(launcher, instance)
@@ -91,7 +99,7 @@ class Worker:
 
     def _was_updated(self, instance: Instance) -> bool:
         """Whether an instance left because another description holds by now, and nobody wants to stop here."""
-        if self._stops:
+        if self._stops or self._ordered:
             return False
         try:
             ended = self._read(instance.id)
@@ -118,6 +126,17 @@ class Worker:
                 created_at=now,
             )
         )
+        return self._read(name)
+
+    def _take_up(self) -> Instance:
+        """Be the instance that was ordered: note where it is."""
+        name, host = self._ordered, socket.gethostname()
+        found = instances.assemble(name, self._store.run_all(instances.details(name)))
+        if found is None:
+            raise NotFound(f"nobody has ordered an instance {name}")
+        if found.state is not InstanceState.STARTING:
+            raise Conflict(f"instance {name} is not wanted any more: it is {found.state}")
+        self._store.run(instances.note_host(name, host, self._device or self._free_device(host)))
         return self._read(name)
 
     def _free_device(self, host: str) -> str:
@@ -161,10 +180,10 @@ class Worker:
         return found
 
 
-def serve(settings: Settings, service: str, device: str = "") -> int:
+def serve(settings: Settings, service: str, device: str = "", *, ordered: str = "") -> int:
     """Run a worker until its instance has ended, or SIGTERM or Ctrl-C; the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
-    worker = Worker(settings, service, device)
+    worker = Worker(settings, service, device, ordered=ordered)
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, lambda *_: worker.stop())
     return worker.run()

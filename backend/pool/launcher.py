@@ -56,8 +56,14 @@ class Launcher(Protocol):
     def exits(self) -> list[Exit]:
         """Instances that ended since the last call."""
 
+    def held_up(self, instance: str) -> str:
+        """Why an instance that was ordered is not up yet, in words for a person; '' when there is nothing to say."""
+
     def free_devices(self, taken: list[str]) -> list[str] | None:
         """Devices for which an instance could be ordered; None: as many as one likes."""
+
+    def forget_logs(self, keep: int) -> None:
+        """Remove what instances have said, but for those that run and the newest `keep`."""
 
     def tend(self) -> None:
         """Mend what the launcher itself needs; called about once a second."""

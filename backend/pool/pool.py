@@ -388,11 +388,16 @@ class Pool:
         if decision.changes or (snapshot.waiting and not same_again):
             self._explained_at = now
             said = entry.to_json() | {"times": 1}
-            if self._blocked:
-                said["why_not_more"] = self._blocked
+            if why_not := self._blocked or self._held_up():
+                said["why_not_more"] = why_not
             self.store.run(
                 pools.note_decision(self.name, {"service": self.name, **said}, changes=decision.changes)
             )
+
+    def _held_up(self) -> str:
+        """What keeps the instances that were ordered and are not up yet; each reason once."""
+        said = (self.launcher.held_up(name) for name in self._started)
+        return "; ".join(dict.fromkeys(reason for reason in said if reason))
 
     def _predict(self, snapshot: Snapshot) -> None:
         now = self.clock.monotonic()

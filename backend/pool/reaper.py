@@ -73,7 +73,10 @@ class Reaper:
     def _fault(self, instance: Instance) -> str:
         if instance.state is InstanceState.STARTING:
             late = self._clock.time() - instance.created_at > self._start_deadline
-            return f"it did not come up within {self._start_deadline:.0f} s" if late else ""
+            if not late:
+                return ""
+            why = self._launcher.held_up(instance.id)
+            return f"it did not come up within {self._start_deadline:.0f} s{': ' if why else ''}{why}"
         if not self._launcher.adopt(instance):
             return "its process is gone"
         if instance.lease_left <= 0 and self._clock.monotonic() > self._judge_from:

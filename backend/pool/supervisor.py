@@ -16,19 +16,16 @@ import time
 
 from backend.errors import InvalidArgument, NotFound, StoreUnavailable
 from backend.instance import Instance, InstanceState, Place
-from backend.paths import LOGS, STORE
+from backend.pool import launchers
 from backend.pool.events import Events
 from backend.pool.learnt import Learnt
-from backend.pool.local import LocalLauncher
 from backend.pool.pool import Pool, read_instances
 from backend.pool.reaper import Reaper
 from backend.pool.stopwatch import Stopwatch
-from backend.pool.templates import Templates
 from backend.processes import alive, here
 from backend.settings import Settings
 from backend.store import instances, pools, services, tasks
 from backend.store.connection import Store
-from backend.store.embedded import runtime_dir
 
 log = logging.getLogger("lorapool.supervisor")
 
@@ -53,8 +50,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._events = Events(self.store, self._wake)
-        templates = Templates(runtime_dir((settings.data_dir / STORE).resolve()), settings.data_dir / LOGS)
-        self._launcher = LocalLauncher(settings, templates, on_exit=self._wake.set)
+        self._launcher = launchers.make(settings, self.store, on_exit=self._wake.set)
         self._reaper = Reaper(
             self.store,
             self._launcher,
@@ -215,26 +211,33 @@ class Supervisor:
         return max(_SHORTEST_WAIT, min([TICK, *(at - time.time() for at in times)]))
 
     def _end_instances(self) -> None:
-        """Ask the instances of this supervisor to leave; what has not left when the grace is over is killed."""
-        deadline = time.monotonic() + self.settings.save_grace
-        asked: set[str] = set()
+        """Ask the instances of this supervisor to leave; what has not left when the grace is over is killed.
+
+        Where another supervisor follows, they are left to it.
+        """
         try:
-            while left := [i for i in read_instances(self.store) if self._launcher.holds(i.id)]:
-                for instance in left:
-                    if instance.id not in asked:
-                        self._launcher.stop(instance)
-                        asked.add(instance.id)
-                self._reaper.reap(left, self._limits())
-                if self._hurry.is_set() or time.monotonic() > deadline:
-                    self._kill(left)
-                    break
-                self._hurry.wait(_PAUSE / 4)
+            if self.settings.end_instances:
+                self._see_them_out()
             if self._leading:
                 for pool in self._pools.values():
                     pool.save()
             self.store.run(instances.resign(self._me))
         except StoreUnavailable as error:
             log.warning("stopped without the store: %s", error)
+
+    def _see_them_out(self) -> None:
+        deadline = time.monotonic() + self.settings.save_grace
+        asked: set[str] = set()
+        while left := [i for i in read_instances(self.store) if self._launcher.holds(i.id)]:
+            for instance in left:
+                if instance.id not in asked:
+                    self._launcher.stop(instance)
+                    asked.add(instance.id)
+            self._reaper.reap(left, self._limits())
+            if self._hurry.is_set() or time.monotonic() > deadline:
+                self._kill(left)
+                break
+            self._hurry.wait(_PAUSE / 4)
 
     def _kill(self, left: list[Instance]) -> None:
         for instance in left:

@@ -33,12 +33,22 @@ RESERVED_PORTS = (8080, 9090)
 
 
 class Variable(_Part):
-    """One variable of a container's environment."""
+    """One variable of a container's environment.
 
-    model_config = ConfigDict(coerce_numbers_to_str=True)
+    `value_from` (`valueFrom`) is Kubernetes' way to name a key of a Secret; only a pod can be given such a one.
+    """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True, populate_by_name=True)
 
     name: str = Field(min_length=1)
     value: str = ""
+    value_from: dict[str, Any] | None = Field(default=None, alias="valueFrom")
+
+    def in_a_pod(self) -> dict[str, Any]:
+        """As a container of a pod has it."""
+        if self.value_from is not None:
+            return {"name": self.name, "valueFrom": self.value_from}
+        return {"name": self.name, "value": self.value}
 
 
 class Prepare(_Part):
@@ -123,6 +133,17 @@ class FrontEnd(_Part):
     port: int = Field(default=8001, ge=1, le=65535)
 
 
+class OnKubernetes(_Part):
+    """What only the pods of a cluster have: where they may run, and what they carry for other tools to see."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    priority_class: str = ""
+    runtime_class: str = ""
+
+
 class Rpc(_Part):
     """How queries are run on an instance. `keepalive` is the longest one may take, in milliseconds.
 
@@ -157,6 +178,7 @@ class Description(_Part):
     queue: QueueSettings = QueueSettings()
     rpc: Rpc = Rpc()
     front_end: FrontEnd | None = None
+    kubernetes: OnKubernetes = OnKubernetes()
     autoscaler: dict[str, Any] = Field(default_factory=dict)
     cronscaler: dict[str, Any] = Field(default_factory=dict)
     write_log_to_queue: bool | None = None

@@ -30,9 +30,11 @@ class Parsed:
 
 _OPAQUE = {"autoscaler", "cronscaler", "raw"}
 """Parts that are read, and checked key by key, elsewhere."""
+_LITERAL = {"node_selector", "labels", "annotations"}
+"""Parts whose keys may hold dots of their own."""
 _JOB = {"enable_write_log_to_queue"}
 _IN_METADATA = {"name", "type", "instance", "cpu", "gpu", "memory", "token", "rpc"}
-_MOVED = ("containers", "queue", "front_end", "autoscaler", "cronscaler", "rpc", "storage")
+_MOVED = ("containers", "queue", "front_end", "autoscaler", "cronscaler", "rpc", "storage", "kubernetes")
 _AT_THE_TOP = {"metadata", "scalable_job", *_MOVED} | _IN_METADATA
 
 
@@ -151,7 +153,8 @@ def _nested(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys spelled out: `{"rpc.keepalive": 1}` becomes `{"rpc": {"keepalive": 1}}`."""
     tree: dict[str, Any] = {}
     for name, value in raw.items():
-        value = _nested(value) if isinstance(value, Mapping) else value
+        literal = name.rpartition(".")[2] in _LITERAL
+        value = _nested(value) if isinstance(value, Mapping) and not literal else value
         head, _, rest = name.partition(".")
         if not rest:
             old = tree.get(name)

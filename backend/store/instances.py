@@ -173,6 +173,11 @@ def note_run(instance: str, group: int, started_at: float) -> Call[Any]:
     return command("HSET", key("instance", instance), "run_group", group, "run_started_at", repr(started_at))
 
 
+def note_host(instance: str, host: str, device: str) -> Call[Any]:
+    """Note on which machine an instance comes up that was ordered from elsewhere, and what it was given there."""
+    return command("HSET", key("instance", instance), "host", host, "device", device)
+
+
 def note_loaded(instance: str, loaded: Sequence[str]) -> Call[Any]:
     """Note which models the instance holds warm."""
     return command("HSET", key("instance", instance), "loaded", json.dumps(list(loaded)))

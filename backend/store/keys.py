@@ -24,6 +24,7 @@ PREFIXES: dict[str, str] = {
     "held": "lorapool:held:",  # + instance: set of its tasks
     "lease": "lorapool:lease:",  # + instance: expires when it is not renewed
     "leader": "lorapool:leader",  # which supervisor leads; expires
+    "deployment": "lorapool:deployment",  # what tells this store's instances from others' in a cluster
     "pool": "lorapool:pool:",  # + service: JSON, what the supervisor has learnt about it
     "measures": "lorapool:measures:",  # + service: hash of counters, see scripts/lib/measures.lua
     "spent": "lorapool:spent:",  # + service: hash run|boot|idle "|" user -> seconds of an instance

@@ -24,6 +24,14 @@ def save(service: str, learnt: Mapping[str, Any]) -> Call[Any]:
     return command("SET", key("pool", service), json.dumps(learnt))
 
 
+def deployment(name: str) -> list[Call[Any]]:
+    """What tells the instances of this store from those of others elsewhere: the last answer, `name` if it had none."""
+    return [
+        command("SETNX", key("deployment"), name),
+        command("GET", key("deployment")).then(lambda answer: answer.decode()),
+    ]
+
+
 def note_decision(service: str, decision: Mapping[str, Any], *, changes: bool) -> Call[Any]:
     """Add a decision to the journal; one that `changes` nothing, for the same reasons as the last, lengthens that."""
     return script("journal", service, json.dumps(decision), JOURNAL_KEPT, int(changes))

@@ -41,7 +41,8 @@ def environment(
 ) -> dict[str, str]:
     """The variables of an app: the instance's without its secrets, the description's, and the port to use."""
     inherited = {name: value for name, value in base.items() if name not in SECRETS}
-    own = {variable.name: variable.value for variable in container.env}
+    # What a pod was given from a Secret is among the inherited ones.
+    own = {each.name: each.value for each in container.env if each.value_from is None}
     # Where a machine has no `python` of its own, the one that runs this is meant.
     path = os.pathsep.join((inherited.get("PATH", os.defpath), str(Path(sys.executable).parent)))
     return {

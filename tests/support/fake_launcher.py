@@ -19,6 +19,8 @@ class FakeLauncher:
         self.stopped: list[str] = []
         self.killed: list[str] = []
         self.vanished: set[str] = set()
+        self.waits_for: dict[str, str] = {}
+        self.kept_logs = -1
         self.tended = 0
         self.closed = False
         self._held: set[str] = set()
@@ -52,8 +54,14 @@ class FakeLauncher:
         self._held -= {each.instance for each in exits}
         return exits
 
+    def held_up(self, instance: str) -> str:
+        return self.waits_for.get(instance, "")
+
     def free_devices(self, taken: list[str]) -> list[str] | None:
         return None if self.devices is None else [each for each in self.devices if each not in taken]
+
+    def forget_logs(self, keep: int) -> None:
+        self.kept_logs = keep
 
     def tend(self) -> None:
         self.tended += 1

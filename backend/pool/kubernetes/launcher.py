@@ -1,0 +1,397 @@
+"""The launcher of a cluster: an instance is a pod.
+
+Orders only note what is wanted and return; a thread compares that with what the watch sees, and a few others make the
+calls. So an API server that is slow or away never keeps the supervisor from its passes: orders wait for it, running
+instances go on, and the journal says why nothing comes up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from backend.errors import StoreUnavailable
+from backend.instance import Instance
+from backend.pool.kubernetes import words
+from backend.pool.kubernetes.api import ApiServer, Json, Refused, Unreachable
+from backend.pool.kubernetes.pod import DEPLOYMENT, INSTANCE, MANAGED_BY, SUPERVISOR, Plan, build, name_of
+from backend.pool.kubernetes.watch import PodWatch
+from backend.pool.kubernetes.wishes import NOW, Action, Create, Delete, Mark, Wish, due
+from backend.pool.launcher import Exit, Order
+from backend.service import Description
+
+log = logging.getLogger("lorapool.kubernetes")
+
+HANDS = 8
+"""Calls to the API server at once."""
+
+HOPELESS_AFTER = 60.0
+"""Seconds after which a pod that cannot begin as it is (no such image, no such secret) is given up."""
+
+STRAY_AFTER = 30.0
+"""Seconds for which a pod may be unknown to the store before it is removed: its instance may just be leaving."""
+
+KILL_WAIT = 2.0
+"""Seconds that are waited for killed pods to end, all those together that are killed at one time."""
+
+ACTIVE = 10.0
+"""Seconds after the supervisor's last word for which this goes on acting: one that does not lead leaves pods alone."""
+
+_LOOK = 1.0
+_JUST_NOW = 10.0
+
+
+class KubernetesLauncher:
+    """See `Launcher`. Instances go on without it, and the next supervisor's finds them by their labels.
+
+    `describe` gives a service's description, `present` the instances that the store knows, `deployment` what tells
+    the pods of this store from others' in the namespace; all may raise StoreUnavailable.
+    """
+
+    name = "kubernetes"
+
+    def __init__(
+        self,
+        server: ApiServer,
+        plan: Plan,
+        *,
+        describe: Callable[[str], Description],
+        present: Callable[[], list[Instance]],
+        deployment: Callable[[], str],
+        on_exit: Callable[[], None],
+    ) -> None:
+        self._server = server
+        self._plan = plan
+        self._describe = describe
+        self._read_present = present
+        self._read_deployment = deployment
+        self._on_exit = on_exit
+        self._lock = threading.RLock()
+        self._wishes: dict[str, Wish] = {}
+        self._held: set[str] = set()
+        self._told: set[str] = set()
+        self._exits: list[Exit] = []
+        self._in_hand: set[str] = set()
+        self._doubtful: dict[str, float] = {}
+        self._strays: dict[str, float] = {}
+        self._present: dict[str, Instance] = {}
+        self._present_at = 0.0
+        self._kill_until = 0.0
+        self._deployment = ""
+        self._owner_uid = ""
+        self._heard_at = 0.0
+        self._watch: PodWatch | None = None
+        self._changed = threading.Event()
+        self._closing = threading.Event()
+        self._hands = ThreadPoolExecutor(HANDS, thread_name_prefix="pods")
+        self._thread = threading.Thread(target=self._run, name="pods", daemon=True)
+
+    def start(self, order: Order) -> None:
+        """Note that a pod is wanted."""
+        self._begin()
+        pod = build(order, self._describe(order.service), self._plan, self._deployment)
+        with self._lock:
+            self._wishes[order.instance] = Wish(pod["metadata"]["name"], pod)
+            self._held.add(order.instance)
+        self._changed.set()
+
+    def stop(self, instance: Instance) -> None:
+        """Delete the pod with a grace in which its instance can save and hand back what it runs."""
+        self._leave(instance, self._plan.grace)
+
+    def kill(self, instance: Instance) -> None:
+        """Delete the pod without grace, and wait for its end for a moment.
+
+        A node that does not answer cannot be waited for: there, an instance that has lost its lease has ended what it
+        ran by itself, and the attempt number keeps a late word of it out.
+        """
+        if not self._leave(instance, NOW):
+            return
+        now = time.monotonic()
+        with self._lock:
+            self._held.discard(instance.id)
+            self._told.add(instance.id)
+            if now > self._kill_until + KILL_WAIT:
+                self._kill_until = now + KILL_WAIT
+        while not self._is_over(instance.id) and not self._watch_is_blind():
+            left = self._kill_until - time.monotonic()
+            if left <= 0:
+                return
+            self._closing.wait(min(left, 0.05))
+
+    def _leave(self, instance: Instance, grace: int) -> bool:
+        """Want the end of a pod; False when it is no business of this launcher."""
+        if instance.launcher != self.name:
+            return False
+        self._begin()
+        with self._lock:
+            wish = self._wishes.get(instance.id)
+            if wish is None:
+                wish = Wish(name_of(instance.service, instance.id), asked=True)
+                self._wishes[instance.id] = wish
+            wish.leave(grace)
+            wish.retry_at = 0.0
+        self._changed.set()
+        return True
+
+    def _is_over(self, instance: str) -> bool:
+        with self._lock:
+            wish = self._wishes.get(instance)
+            pod = None if self._watch is None else self._watch.find(instance)
+            if pod is None:
+                return wish is None or not wish.asked or wish.told is not None
+            return words.look(pod).ended
+
+    def _watch_is_blind(self) -> bool:
+        return self._watch is None or bool(self._watch.trouble)
+
+    def adopt(self, instance: Instance) -> bool:
+        """Watch an instance that an earlier supervisor started; False when its pod surely is gone."""
+        if instance.launcher != self.name:
+            return True
+        with self._lock:
+            if instance.id in self._held:
+                return True
+            watch = self._watch
+            if watch is None or not watch.synced or time.time() - instance.created_at < _JUST_NOW:
+                return True
+            pod = watch.find(instance.id)
+            if instance.id not in self._wishes and (pod is None or words.look(pod).ended):
+                return False
+            self._held.add(instance.id)
+        log.info("instance %s of %s goes on", instance.id, instance.service)
+        return True
+
+    def holds(self, instance: str) -> bool:
+        """Whether this launcher started or adopted the instance, and has not told its end."""
+        with self._lock:
+            return instance in self._held
+
+    def exits(self) -> list[Exit]:
+        """Instances whose pods have ended, or will never begin, since the last call."""
+        self._heard_at = time.monotonic()
+        with self._lock:
+            exits, self._exits = self._exits, []
+            self._held -= {each.instance for each in exits}
+        return exits
+
+    def held_up(self, instance: str) -> str:
+        """Why a pod is not up yet: what the API server, the scheduler or the kubelet says."""
+        with self._lock:
+            wish = self._wishes.get(instance)
+            if wish is not None and wish.word:
+                return wish.word
+            pod = None if self._watch is None else self._watch.find(instance)
+        if pod is not None and (said := words.look(pod).words):
+            return said
+        return "" if self._watch is None else self._watch.trouble
+
+    def free_devices(self, taken: list[str]) -> list[str] | None:
+        """As many as one likes: where they fit is the scheduler's business, and how many the quota's."""
+        return None
+
+    def forget_logs(self, keep: int) -> None:
+        """Pods take their logs with them."""
+
+    def tend(self) -> None:
+        """Begin to watch, when this is called for the first time: only a supervisor that leads has use for it."""
+        self._begin()
+
+    def close(self) -> None:
+        """Stop watching and let the calls that are under way end; pods go on."""
+        self._closing.set()
+        self._changed.set()
+        if self._watch is not None:
+            self._watch.close()
+            self._thread.join(2 * _LOOK)
+        self._hands.shutdown(wait=True, cancel_futures=True)
+        self._server.close()
+
+    def _begin(self) -> None:
+        self._heard_at = time.monotonic()
+        if self._watch is not None:
+            return
+        self._deployment = self._read_deployment()
+        selector = f"{MANAGED_BY}={SUPERVISOR},{DEPLOYMENT}={self._deployment}"
+        self._watch = PodWatch(self._server, selector, INSTANCE, self._seen)
+        self._watch.start()
+        self._thread.start()
+
+    def _seen(self) -> None:
+        self._changed.set()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._changed.wait(_LOOK)
+            self._changed.clear()
+            if self._closing.is_set() or time.monotonic() - self._heard_at > ACTIVE:
+                continue
+            try:
+                self._look()
+            except Exception:
+                log.exception("the pods could not be looked after; this is tried again")
+
+    def _look(self) -> None:
+        """One round: what has ended, what nobody knows, what is to be done."""
+        watch = self._watch
+        if watch is None:
+            return
+        now, wall = time.monotonic(), time.time()
+        for name, pod in watch.removed().items():
+            self._end(name, words.look(pod).words or "its pod was deleted")
+            with self._lock:
+                self._wishes.pop(name, None)
+        pods = watch.pods()
+        self._see_ends(pods, now)
+        self._see_strays(pods, now)
+        self._drop_what_never_was(pods)
+        with self._lock:
+            wanted = due(self._wishes, pods, self._present, now, wall)
+            ready = [each for each in wanted if each.instance not in self._in_hand]
+            self._in_hand |= {each.instance for each in ready}
+        for action in ready:
+            self._hands.submit(self._carry_out, action)
+
+    def _drop_what_never_was(self, pods: dict[str, Json]) -> None:
+        """Orders that were taken back before the API server heard of them."""
+        with self._lock:
+            dropped = [
+                name
+                for name, wish in self._wishes.items()
+                if wish.grace is not None
+                and not wish.asked
+                and name not in pods
+                and name not in self._in_hand
+            ]
+            for name in dropped:
+                del self._wishes[name]
+        for name in dropped:
+            self._end(name, "its pod was not wanted any more")
+
+    def _see_ends(self, pods: dict[str, Json], now: float) -> None:
+        """Tell the ends of pods, give up those that cannot begin, and have their remains removed."""
+        looks = {name: words.look(pod) for name, pod in pods.items()}
+        self._doubtful = {
+            name: self._doubtful.get(name, now) for name, found in looks.items() if found.hopeless
+        }
+        for name, found in looks.items():
+            hopeless = found.hopeless and now - self._doubtful[name] > HOPELESS_AFTER
+            if not (found.ended or hopeless):
+                continue
+            self._end(name, found.words)
+            if "deletionTimestamp" not in pods[name]["metadata"]:
+                self._remove(name, pods[name])
+
+    def _see_strays(self, pods: dict[str, Json], now: float) -> None:
+        """Remove pods of instances that the store does not know any more."""
+        if now - self._present_at < _LOOK:
+            return
+        try:
+            self._present = {each.id: each for each in self._read_present()}
+        except StoreUnavailable:
+            return
+        self._present_at = now
+        with self._lock:
+            leaving = {name for name, wish in self._wishes.items() if wish.grace is not None}
+            unknown = pods.keys() - self._present.keys() - leaving
+            self._told &= pods.keys() | self._present.keys() | self._wishes.keys()
+        self._strays = {name: self._strays.get(name, now) for name in unknown}
+        for name, since in self._strays.items():
+            if now - since > STRAY_AFTER:
+                log.info(
+                    "pod %s is of no instance that is known: it is removed", pods[name]["metadata"]["name"]
+                )
+                self._remove(name, pods[name])
+
+    def _remove(self, name: str, pod: Json) -> None:
+        with self._lock:
+            wish = self._wishes.setdefault(name, Wish(pod["metadata"]["name"], asked=True))
+            wish.leave(self._plan.grace)
+
+    def _end(self, name: str, reason: str) -> None:
+        """Tell an end, once."""
+        with self._lock:
+            if name in self._told:
+                return
+            self._told.add(name)
+            self._exits.append(Exit(name, reason))
+        self._on_exit()
+
+    def _carry_out(self, action: Action) -> None:
+        with self._lock:
+            name = "" if isinstance(action, Create) else action.name
+            wish = self._wishes.setdefault(action.instance, Wish(name))
+        try:
+            self._try(action, wish)
+        except Unreachable as error:
+            wish.asked = wish.asked or (isinstance(action, Create) and error.in_doubt)
+            wish.failed(time.monotonic(), str(error), error.retry_after)
+        except Refused as error:
+            self._refused(action, wish, error)
+        except Exception:
+            log.exception("%s", action)
+            wish.failed(time.monotonic(), "")
+        finally:
+            with self._lock:
+                self._in_hand.discard(action.instance)
+            self._changed.set()
+
+    def _try(self, action: Action, wish: Wish) -> None:
+        assert self._watch is not None
+        path = f"{self._server.pods}/{wish.name}"
+        if isinstance(action, Create):
+            self._create(action.instance, wish)
+        elif isinstance(action, Delete):
+            self._server.delete(path, grace=action.grace, uid=action.uid)
+            wish.told, wish.told_at = action.grace, time.monotonic()
+        elif isinstance(action, Mark):
+            self._watch.note(self._server.merge(path, {"metadata": {"annotations": action.marks}}))
+        wish.done()
+
+    def _create(self, instance: str, wish: Wish) -> None:
+        pod = wish.pod
+        if pod is None or self._watch is None:
+            return  # it has been given up meanwhile
+        owner = self._plan.owner
+        if owner is not None:
+            if not self._owner_uid:
+                found = self._server.get(owner.path(self._server.namespace))
+                self._owner_uid = found["metadata"]["uid"]
+            pod["metadata"]["ownerReferences"] = [owner.reference(self._owner_uid)]
+        self._watch.note(self._server.create(self._server.pods, pod))
+        with self._lock:
+            wish.asked, wish.pod = True, None
+
+    def _refused(self, action: Action, wish: Wish, error: Refused) -> None:
+        now = time.monotonic()
+        if isinstance(action, Create):
+            self._not_created(action, wish, error)
+        elif error.code == 404 or (error.code == 409 and isinstance(action, Delete)):
+            # Gone already, or another pod by now.
+            with self._lock:
+                self._wishes.pop(action.instance, None)
+            if self._watch is not None:
+                self._watch.forget(action.instance)
+            self._end(action.instance, "its pod was deleted")
+        else:
+            wish.failed(now, words.refusal(error, self._server.namespace), after=_LOOK)
+            log.warning("%s: %s", wish.name, wish.word)
+
+    def _not_created(self, action: Create, wish: Wish, error: Refused) -> None:
+        if error.reason == "AlreadyExists" and wish.asked:
+            # Our own, of a call whose answer never came.
+            with self._lock:
+                wish.pod = None
+            wish.done()
+        elif error.code == 409:
+            # Two creations have met at the quota, say: the server asks to try again.
+            wish.failed(time.monotonic(), f"the API server asks to try again ({error.message})")
+        else:
+            if error.code == 404 and self._plan.owner is not None:
+                self._owner_uid = ""
+            with self._lock:
+                self._wishes.pop(action.instance, None)
+            self._end(action.instance, words.refusal(error, self._server.namespace))

@@ -1,0 +1,50 @@
+"""Which launcher a deployment has."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from backend.errors import InvalidInput
+from backend.paths import LOGS, STORE
+from backend.pool.launcher import Launcher
+from backend.pool.local import LocalLauncher
+from backend.pool.templates import Templates
+from backend.settings import Settings
+from backend.store import instances, pools, services
+from backend.store.connection import Store
+from backend.store.embedded import runtime_dir
+
+
+def make(settings: Settings, store: Store, on_exit: Callable[[], None]) -> Launcher:
+    """The launcher that the settings name; `on_exit` is called, from another thread, when an instance has ended.
+
+    Raises:
+        InvalidInput: it needs something that is not installed, or settings that it was not given.
+    """
+    if settings.launcher == "kubernetes":
+        return _kubernetes(settings, store, on_exit)
+    templates = Templates(runtime_dir((settings.data_dir / STORE).resolve()), settings.data_dir / LOGS)
+    return LocalLauncher(settings, templates, on_exit=on_exit)
+
+
+def _kubernetes(settings: Settings, store: Store, on_exit: Callable[[], None]) -> Launcher:
+    try:
+        import kubernetes  # noqa: F401  (an extra; it takes a second)
+    except ImportError:
+        raise InvalidInput(
+            "instances on Kubernetes need the extra `k8s`: pip install 'lorapool[k8s]'; nothing was started"
+        ) from None
+    from backend.pool.kubernetes.api import connect
+    from backend.pool.kubernetes.launcher import KubernetesLauncher
+    from backend.pool.kubernetes.pod import read_plan
+
+    plan = read_plan(settings)
+    return KubernetesLauncher(
+        connect(settings),
+        plan,
+        describe=lambda service: store.run(services.get(service)).description,
+        present=lambda: store.run(instances.present()),
+        deployment=lambda: store.run_all(pools.deployment(uuid.uuid4().hex[:12]))[-1],
+        on_exit=on_exit,
+    )
