@@ -27,6 +27,7 @@ from backend.pool.launcher import Order
 from backend.pool.local import LocalLauncher
 from backend.pool.pool import read_instances
 from backend.pool.templates import Templates
+from backend.service import Description
 from backend.settings import Settings
 from backend.store import instances, services
 from backend.store.connection import Store
@@ -65,18 +66,18 @@ class Worker:
             NotFound: there is no such service, or nobody has ordered this instance.
             Conflict: the service runs no tasks, there is no free device, or the instance is not wanted any more.
         """
-        instance = self._take_up() if self._ordered else self._register()
+        instance = self._take_up() if self._ordered else self._register(self._described())
         folder = Path(tempfile.mkdtemp(prefix="lorapool-worker-"))  # short: for sockets
         templates = Templates(folder, self._settings.data_dir / paths.LOGS)
         launcher = LocalLauncher(
-            self._settings, templates, on_exit=self._wake.set, name=instance.launcher, bound=True
+            self._settings, templates, on_change=self._wake.set, name=instance.launcher, bound=True
         )
         try:
-            launcher.tend()
+            launcher.tend([instance])
             code = self._live(launcher, instance)
             while self._was_updated(instance):
                 log.info("%s was updated: another instance takes its place", self._service)
-                instance = self._register()
+                instance = self._register(self._described())
                 code = self._live(launcher, instance)
             return code
         finally:
@@ -87,7 +88,8 @@ class Worker:
     def _live(self, launcher: LocalLauncher, instance: Instance) -> int:
         """Start an instance and stay until it has ended; the exit code."""
         try:
-            launcher.start(Order(instance.id, self._service, instance.device))
+            order = Order(instance.id, self._service, instance.device, self._described())
+            launcher.start(order)
             log.info("instance %s of %s on %s", instance.id, self._service, instance.device)
             return self._attend(launcher, instance)
         finally:
@@ -109,8 +111,10 @@ class Worker:
         left = ended.reason == DRAINED and not deployed.stopped
         return left and ended.version not in ("", deployed.description.version)
 
-    def _register(self) -> Instance:
-        description = self._store.run(services.get(self._service)).description
+    def _described(self) -> Description:
+        return self._store.run(services.get(self._service)).description
+
+    def _register(self, description: Description) -> Instance:
         if not description.type.runs_tasks:
             raise Conflict(f"{self._service} is a {description.type} service: it has no tasks to be run")
         name, host, now = uuid.uuid4().hex[:12], socket.gethostname(), time.time()
@@ -152,7 +156,7 @@ class Worker:
     def _attend(self, launcher: LocalLauncher, instance: Instance) -> int:
         obeyed = 0
         while True:
-            launcher.tend()
+            launcher.tend([instance])
             if launcher.exits():
                 return self._exit_code(instance)
             if self._stops > obeyed:

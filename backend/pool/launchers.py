@@ -16,19 +16,19 @@ from backend.store.connection import Store
 from backend.store.embedded import runtime_dir
 
 
-def make(settings: Settings, store: Store, on_exit: Callable[[], None]) -> Launcher:
-    """The launcher that the settings name; `on_exit` is called, from another thread, when an instance has ended.
+def make(settings: Settings, store: Store, on_change: Callable[[], None]) -> Launcher:
+    """The launcher that the settings name; `on_change` is called, from another thread, when it has news.
 
     Raises:
         InvalidInput: it needs something that is not installed, or settings that it was not given.
     """
     if settings.launcher == "kubernetes":
-        return _kubernetes(settings, store, on_exit)
+        return _kubernetes(settings, store, on_change)
     templates = Templates(runtime_dir((settings.data_dir / STORE).resolve()), settings.data_dir / LOGS)
-    return LocalLauncher(settings, templates, on_exit=on_exit)
+    return LocalLauncher(settings, templates, on_change)
 
 
-def _kubernetes(settings: Settings, store: Store, on_exit: Callable[[], None]) -> Launcher:
+def _kubernetes(settings: Settings, store: Store, on_change: Callable[[], None]) -> Launcher:
     try:
         import kubernetes  # noqa: F401  (an extra; it takes a second)
     except ImportError:
@@ -46,5 +46,5 @@ def _kubernetes(settings: Settings, store: Store, on_exit: Callable[[], None]) -
         describe=lambda service: store.run(services.get(service)).description,
         present=lambda: store.run(instances.present()),
         deployment=lambda: store.run_all(pools.deployment(uuid.uuid4().hex[:12]))[-1],
-        on_exit=on_exit,
+        on_change=on_change,
     )

@@ -8,18 +8,21 @@ import selectors
 import signal
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import psutil
 
 from backend import paths
 from backend.instance import Instance, Place
 from backend.pool import devices
-from backend.pool.launcher import Exit, Order
+from backend.pool.launcher import Exit, Order, Progress
 from backend.pool.template import fork_child
 from backend.pool.templates import Templates
 from backend.processes import alive, group_members, is_same, signal_group, wait_until
+from backend.service import Description
 from backend.settings import Settings
+from backend.store.instances import PAST_KEPT
 
 log = logging.getLogger("lorapool.pool")
 
@@ -27,12 +30,13 @@ _LOG = "instance-{}.log"
 _FORK_DEADLINE = 20.0
 _KILL_DEADLINE = 5.0
 _GUARD_KILLS = 2.0
+_FORGET_EVERY = 60.0
 
 
 class LocalLauncher:
     """Starts instances here. Their ends are noticed by the end of a pipe that each holds, at once.
 
-    `on_exit` is called then, from another thread. With `bound`, instances leave when this process is gone, as those
+    `on_change` is called then, from another thread. With `bound`, instances leave when this process is gone, as those
     do that were started by hand; without, they go on and another supervisor adopts them.
     """
 
@@ -40,15 +44,16 @@ class LocalLauncher:
         self,
         settings: Settings,
         templates: Templates,
-        on_exit: Callable[[], None],
+        on_change: Callable[[], None],
         *,
         name: str = "local",
         bound: bool = False,
     ) -> None:
         self.name = name
+        self.host = socket.gethostname()
         self._settings = settings
         self._templates = templates
-        self._on_exit = on_exit
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._places: dict[str, Place] = {}
         self._adopted: set[str] = set()
@@ -57,12 +62,15 @@ class LocalLauncher:
         self._wake_read, self._wake_write = os.pipe()
         self._owner = os.pipe() if bound else None
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self._forget_at = 0.0
         self._closing = False
         self._watcher = threading.Thread(target=self._watch, name="instance-watch", daemon=True)
         self._watcher.start()
 
     def start(self, order: Order) -> None:
         """Fork an instance from the plain template."""
+        if self.holds(order.instance):
+            return
         life_read, life_write = os.pipe()
         logs = self._settings.data_dir / paths.LOGS
         logs.mkdir(mode=0o700, exist_ok=True)
@@ -107,10 +115,10 @@ class LocalLauncher:
         if place is not None and alive(place):
             os.kill(place.pid, signal.SIGTERM)
 
-    def kill(self, instance: Instance) -> None:
+    def kill(self, instance: Instance) -> bool:
         """SIGKILL to the instance; then see that its run's whole group is gone."""
         if not self._reaches(instance):
-            return
+            return True
         place = self._place(instance)
         if place is not None and alive(place):
             os.kill(place.pid, signal.SIGKILL)
@@ -123,6 +131,8 @@ class LocalLauncher:
             wait_until(lambda: not group_members(group), _KILL_DEADLINE)
         with self._lock:
             self._adopted.discard(instance.id)
+        left = group and _led_by(group, instance.run_started_at) and group_members(group)
+        return (place is None or not alive(place)) and not left
 
     def adopt(self, instance: Instance) -> bool:
         """Watch an instance that another supervisor started here; False when its process is gone."""
@@ -154,16 +164,16 @@ class LocalLauncher:
                 self._places.pop(one.instance, None)
         return ended
 
-    def held_up(self, instance: str) -> str:
-        """Nothing to say: a process of this host begins at once."""
-        return ""
+    def progress(self) -> Mapping[str, Progress]:
+        """Nothing: a fork takes milliseconds."""
+        return {}
 
-    def free_devices(self, taken: list[str]) -> list[str] | None:
+    def free_devices(self, taken: Sequence[str], description: Description) -> list[str] | None:
         """GPUs that no instance has; None on a host without any."""
         cards = devices.gpus()
         return [card for card in cards if card not in taken] if cards else None
 
-    def forget_logs(self, keep: int) -> None:
+    def _forget_logs(self, keep: int) -> None:
         """Remove the logs of instances but for those that run and the newest `keep`."""
         logs = {
             path: path.stat().st_mtime
@@ -175,9 +185,12 @@ class LocalLauncher:
             if path.name not in running:
                 path.unlink(missing_ok=True)
 
-    def tend(self) -> None:
-        """Replace a template that died."""
+    def tend(self, present: Sequence[Instance]) -> None:
+        """Replace a template that died. What no supervisor knows any more ends by itself: it finds its lease over."""
         self._templates.tend()
+        if time.monotonic() >= self._forget_at:
+            self._forget_logs(PAST_KEPT)
+            self._forget_at = time.monotonic() + _FORGET_EVERY
 
     def close(self) -> None:
         """End the templates and the watching thread."""
@@ -196,7 +209,7 @@ class LocalLauncher:
             return self._places.get(instance.id) or instance.place
 
     def _reaches(self, instance: Instance) -> bool:
-        return instance.launcher == self.name and instance.host == socket.gethostname()
+        return instance.launcher == self.name and instance.host == self.host
 
     def _watch(self) -> None:
         while not self._closing:
@@ -210,7 +223,7 @@ class LocalLauncher:
                     self._selector.unregister(key.fd)
                     os.close(key.fd)
                     self._ended.append(Exit(key.data, "its process ended unexpectedly"))
-                self._on_exit()
+                self._on_change()
 
 
 def _led_by(group: int, started_at: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import socket
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -137,7 +136,7 @@ class Pool:
             # It is first in line again, and must be in this pass: else a younger one of its user would go before it.
             seen = self._see(read_instances(self.store), taken)
         if self.description.type.runs_tasks:
-            free = self.launcher.free_devices(taken_devices)
+            free = self.launcher.free_devices(taken_devices, self.description)
             snapshot = self._snapshot(seen, free)
             result = plan_pass(snapshot, self.learnt.memory)
             self.learnt.memory = result.memory
@@ -325,7 +324,7 @@ class Pool:
         for _ in range(decision.start):
             if self.clock.monotonic() < self._start_after:
                 break
-            device = "cpu" if free is None else free.pop(0) if free else None
+            device = self._any_device() if free is None else free.pop(0) if free else None
             if device is None or not self._order(device):
                 break
             taken.append(device)
@@ -354,6 +353,10 @@ class Pool:
             self.store.run(services.note_served(self.name, self._blocked))
             self._said = self._blocked
 
+    def _any_device(self) -> str:
+        """What an instance is given where devices are not counted: the CPU of this host, or what the engine chooses."""
+        return "cpu" if self.launcher.host else ""
+
     def _holds_a_task(self, name: str) -> bool:
         instance = instances.assemble(name, self.store.run_all(instances.details(name)))
         return instance is not None and bool(instance.tasks)
@@ -367,13 +370,13 @@ class Pool:
             self.name,
             slots=slots,
             launcher=self.launcher.name,
-            host=socket.gethostname(),
+            host=self.launcher.host,
             device=device,
             created_at=now,
         )
         self.store.run_all(created)
         try:
-            self.launcher.start(Order(name, self.name, device))
+            self.launcher.start(Order(name, self.name, device, self.description))
         except (LorapoolError, OSError) as error:
             self._start_failed(f"an instance could not be started: {error}")
             self.store.run(instances.gone(name, str(error), counted=False, max_delivery=0))
@@ -396,8 +399,8 @@ class Pool:
 
     def _held_up(self) -> str:
         """What keeps the instances that were ordered and are not up yet; each reason once."""
-        said = (self.launcher.held_up(name) for name in self._started)
-        return "; ".join(dict.fromkeys(reason for reason in said if reason))
+        said = self.launcher.progress()
+        return "; ".join(dict.fromkeys(said[name].text for name in self._started if name in said))
 
     def _predict(self, snapshot: Snapshot) -> None:
         now = self.clock.monotonic()

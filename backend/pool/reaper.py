@@ -1,7 +1,8 @@
 """Notices instances that are no more, sees that nothing of them runs on, and gives their tasks back.
 
 An instance is lost when its process is gone, when its lease is over, or when it did not come up in time. What it ran
-is ended before its tasks go back, so that two runs never write into one job folder.
+is ended before its tasks go back, so that two runs never write into one job folder: by its launcher, or, where that
+cannot reach it, by the instance itself when its lease is over.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Set
 
 from backend.instance import Instance, InstanceState
 from backend.pool.clock import Clock, SystemClock
-from backend.pool.launcher import Launcher
+from backend.pool.launcher import Launcher, Progress
 from backend.store import instances
 from backend.store.connection import Store
 
@@ -39,6 +40,8 @@ class Reaper:
         self._start_deadline = start_deadline
         self._grace = grace
         self._judge_from = self._clock.monotonic() + grace
+        self._lost: dict[str, str] = {}
+        self._noted: dict[str, str] = {}
 
     def store_was_away(self) -> None:
         """Give every instance the time to renew its lease."""
@@ -52,33 +55,55 @@ class Reaper:
         Those that an earlier supervisor started are watched from here on. The answer names the buried.
         """
         buried = []
-        ended = {exit.instance: exit.reason for exit in self._launcher.exits()}
+        present = {instance.id for instance in found}
+        self._lost = {name: why for name, why in self._lost.items() if name in present}
+        self._lost |= {exit.instance: exit.reason for exit in self._launcher.exits()}
+        progress = self._launcher.progress()
         for instance in found:
-            reason = ended.get(instance.id) or self._fault(instance)
+            at = progress.get(instance.id)
+            if at is not None and instance.state is InstanceState.STARTING:
+                self._note(instance.id, at.text)
+            reason = self._lost.get(instance.id) or self._fault(instance, at)
             if instance.id in idle_hands:
                 reason = "it does not begin the tasks that it is given"
-            if reason:
-                self._bury(instance, reason, limits.get(instance.service, 0))
+            if reason and self._bury(instance, reason, limits.get(instance.service, 0)):
                 buried.append(instance.id)
+        self._noted = {name: text for name, text in self._noted.items() if name in progress}
         return buried
 
-    def _bury(self, instance: Instance, reason: str, limit: int) -> None:
-        """End what may be left of an instance, and give back what it held."""
-        self._launcher.kill(instance)
+    def _note(self, instance: str, text: str) -> None:
+        """Have everybody see what a start waits for."""
+        if self._noted.get(instance) != text:
+            self._noted[instance] = text
+            self._store.run(instances.note_start(instance, text))
+
+    def _bury(self, instance: Instance, reason: str, limit: int) -> bool:
+        """End what may be left of an instance, and give back what it held; False when that must wait."""
+        if not self._launcher.kill(instance) and instance.lease_left > 0:
+            # It may be out of reach and alive: what it runs is its own until its lease is over.
+            self._lost[instance.id] = reason
+            return False
         back = self._store.run(
             instances.gone(instance.id, f"instance {instance.id}: {reason}", counted=True, max_delivery=limit)
         )
         log.warning("instance %s is gone (%s); its tasks: %s", instance.id, reason, back or "none")
+        return True
 
-    def _fault(self, instance: Instance) -> str:
+    def _fault(self, instance: Instance, at: Progress | None) -> str:
         if instance.state is InstanceState.STARTING:
-            late = self._clock.time() - instance.created_at > self._start_deadline
-            if not late:
-                return ""
-            why = self._launcher.held_up(instance.id)
-            return f"it did not come up within {self._start_deadline:.0f} s{': ' if why else ''}{why}"
+            return self._late(instance, at)
         if not self._launcher.adopt(instance):
             return "its process is gone"
         if instance.lease_left <= 0 and self._clock.monotonic() > self._judge_from:
             return "its lease is over: it stopped giving signs of life"
         return ""
+
+    def _late(self, instance: Instance, at: Progress | None) -> str:
+        """Why a start has taken too long: each stage of it has the whole deadline, or what the launcher gives it."""
+        deadline, began = self._start_deadline, instance.created_at
+        if at is not None:
+            deadline, began = max(deadline, at.patience), max(began, at.since)
+        if self._clock.time() - began <= deadline:
+            return ""
+        stage = f": {at.text}" if at is not None else ""
+        return f"it did not come up within {deadline:.0f} s{stage}"

@@ -50,7 +50,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._events = Events(self.store, self._wake)
-        self._launcher = launchers.make(settings, self.store, on_exit=self._wake.set)
+        self._launcher = launchers.make(settings, self.store, self._wake.set)
         self._reaper = Reaper(
             self.store,
             self._launcher,
@@ -79,7 +79,6 @@ class Supervisor:
         while not self._stopping.is_set():
             try:
                 if self._lead():
-                    self._launcher.tend()
                     self._pass()
                 if away:
                     log.info("the store is back")
@@ -116,6 +115,7 @@ class Supervisor:
         changed = self._events.changed()
         self._deploy()
         found = read_instances(self.store)
+        self._launcher.tend(found)
         idle_hands = {
             name for pool in self._pools.values() for name, n in pool.idle_hands.items() if n >= IDLE_HANDS
         }
@@ -203,7 +203,6 @@ class Supervisor:
         count = self.store.run(tasks.expire(days * _DAY, _FORGET_AT_ONCE, kept=kept))
         if count:
             log.info("forgot the oldest %d tasks that have ended", count)
-        self._launcher.forget_logs(instances.PAST_KEPT)
         self._forget_at = time.monotonic() + (0.0 if count == _FORGET_AT_ONCE else _FORGET_EVERY)
 
     def _patience(self) -> float:

@@ -40,12 +40,13 @@ def enter(
     return call.then(lambda answer: InstanceState(answer.decode()) if answer else None)
 
 
-def ready(instance: str, place: Place) -> Call[InstanceState | None]:
-    """The instance is up and takes tasks."""
+def ready(instance: str, place: Place, device: str = "") -> Call[InstanceState | None]:
+    """The instance is up at `place`, and takes tasks; `device` where it knows better than its order."""
     where: dict[str, Argument] = {
         "host": place.host,
         "pid": place.pid,
         "pid_started_at": repr(place.started_at),
+        **({"device": device} if device else {}),
     }
     return enter(instance, InstanceState.IDLE, {"ready_at": "@now", "idle_since": "@now", **where})
 
@@ -157,7 +158,7 @@ def _instance(instance: str, text: Mapping[str, str], held: Sequence[str], lease
         launcher=text.get("launcher", "local"),
         host=text.get("host", ""),
         lease_left=max(0, lease) / 1000,
-        reason=text.get("unfit") or text.get("reason", ""),
+        reason=_why(text),
         version=text.get("version", ""),
         unfit=bool(text.get("unfit")),
         completed=int(text.get("completed") or 0),
@@ -188,6 +189,11 @@ def note_version(instance: str, version: str) -> Call[Any]:
     return command("HSET", key("instance", instance), "version", version)
 
 
+def note_start(instance: str, text: str) -> Call[Any]:
+    """Note what the start of an instance waits for. It is its `reason` as long as it is starting."""
+    return command("HSET", key("instance", instance), "start", text)
+
+
 def note_unfit(instance: str, service: str, why: str) -> list[Call[Any]]:
     """Note why an instance that is up takes no tasks at present, '' when it does again."""
     return [
@@ -211,6 +217,11 @@ def leader() -> Call[str | None]:
 def resign(supervisor: str) -> Call[Any]:
     """Stop leading, so that another need not wait for the lease to end."""
     return script("resign", supervisor)
+
+
+def _why(text: Mapping[str, str]) -> str:
+    starting = text["state"] == InstanceState.STARTING.value
+    return text.get("unfit") or text.get("reason") or (text.get("start", "") if starting else "")
 
 
 def _time(text: str | None) -> float | None:

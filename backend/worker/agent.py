@@ -108,7 +108,10 @@ class Agent:
 
     def _open(self, slots: int) -> None:
         """Take tasks, up to `slots` at once."""
-        if self.store.run(instances.ready(self.instance, here())) is not InstanceState.IDLE:
+        if (
+            self.store.run(instances.ready(self.instance, here(), os.environ.get("LORAPOOL_DEVICE", "")))
+            is not InstanceState.IDLE
+        ):
             log.warning("instance %s is not wanted any more", self.instance)
             self._done.set()
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from backend.errors import StoreUnavailable
@@ -20,7 +20,7 @@ from backend.pool.kubernetes.api import ApiServer, Json, Refused, Unreachable
 from backend.pool.kubernetes.pod import DEPLOYMENT, INSTANCE, MANAGED_BY, SUPERVISOR, Plan, build, name_of
 from backend.pool.kubernetes.watch import PodWatch
 from backend.pool.kubernetes.wishes import NOW, Action, Create, Delete, Mark, Wish, due
-from backend.pool.launcher import Exit, Order
+from backend.pool.launcher import Exit, Order, Progress
 from backend.service import Description
 
 log = logging.getLogger("lorapool.kubernetes")
@@ -52,6 +52,7 @@ class KubernetesLauncher:
     """
 
     name = "kubernetes"
+    host = ""
 
     def __init__(
         self,
@@ -61,14 +62,14 @@ class KubernetesLauncher:
         describe: Callable[[str], Description],
         present: Callable[[], list[Instance]],
         deployment: Callable[[], str],
-        on_exit: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._server = server
         self._plan = plan
         self._describe = describe
         self._read_present = present
         self._read_deployment = deployment
-        self._on_exit = on_exit
+        self._on_change = on_change
         self._lock = threading.RLock()
         self._wishes: dict[str, Wish] = {}
         self._held: set[str] = set()
@@ -83,6 +84,7 @@ class KubernetesLauncher:
         self._deployment = ""
         self._owner_uid = ""
         self._heard_at = 0.0
+        self._stages: dict[str, dict[bool, float]] = {}
         self._watch: PodWatch | None = None
         self._changed = threading.Event()
         self._closing = threading.Event()
@@ -102,14 +104,14 @@ class KubernetesLauncher:
         """Delete the pod with a grace in which its instance can save and hand back what it runs."""
         self._leave(instance, self._plan.grace)
 
-    def kill(self, instance: Instance) -> None:
-        """Delete the pod without grace, and wait for its end for a moment.
+    def kill(self, instance: Instance) -> bool:
+        """Delete the pod without grace, and wait for its end for a moment; whether it has been seen.
 
         A node that does not answer cannot be waited for: there, an instance that has lost its lease has ended what it
         ran by itself, and the attempt number keeps a late word of it out.
         """
         if not self._leave(instance, NOW):
-            return
+            return True
         now = time.monotonic()
         with self._lock:
             self._held.discard(instance.id)
@@ -119,8 +121,9 @@ class KubernetesLauncher:
         while not self._is_over(instance.id) and not self._watch_is_blind():
             left = self._kill_until - time.monotonic()
             if left <= 0:
-                return
+                break
             self._closing.wait(min(left, 0.05))
+        return self._is_over(instance.id)
 
     def _leave(self, instance: Instance, grace: int) -> bool:
         """Want the end of a pod; False when it is no business of this launcher."""
@@ -178,7 +181,24 @@ class KubernetesLauncher:
             self._held -= {each.instance for each in exits}
         return exits
 
-    def held_up(self, instance: str) -> str:
+    def progress(self) -> Mapping[str, Progress]:
+        """What keeps pods that are not up yet. A start has two stages: to a node, and on it."""
+        with self._lock:
+            wanted = list(self._wishes)
+        found = {name: (self._held_up(name), self._is_placed(name)) for name in wanted}
+        self._stages = {
+            name: self._stages[name] if stage in self._stages.get(name, {}) else {stage: time.time()}
+            for name, (_, stage) in found.items()
+        }
+        return {
+            name: Progress(text, self._stages[name][stage]) for name, (text, stage) in found.items() if text
+        }
+
+    def _is_placed(self, instance: str) -> bool:
+        pod = None if self._watch is None else self._watch.find(instance)
+        return pod is not None and bool(pod.get("spec", {}).get("nodeName"))
+
+    def _held_up(self, instance: str) -> str:
         """Why a pod is not up yet: what the API server, the scheduler or the kubelet says."""
         with self._lock:
             wish = self._wishes.get(instance)
@@ -189,14 +209,11 @@ class KubernetesLauncher:
             return said
         return "" if self._watch is None else self._watch.trouble
 
-    def free_devices(self, taken: list[str]) -> list[str] | None:
+    def free_devices(self, taken: Sequence[str], description: Description) -> list[str] | None:
         """As many as one likes: where they fit is the scheduler's business, and how many the quota's."""
         return None
 
-    def forget_logs(self, keep: int) -> None:
-        """Pods take their logs with them."""
-
-    def tend(self) -> None:
+    def tend(self, present: Sequence[Instance]) -> None:
         """Begin to watch, when this is called for the first time: only a supervisor that leads has use for it."""
         self._begin()
 
@@ -318,7 +335,7 @@ class KubernetesLauncher:
                 return
             self._told.add(name)
             self._exits.append(Exit(name, reason))
-        self._on_exit()
+        self._on_change()
 
     def _carry_out(self, action: Action) -> None:
         with self._lock:

@@ -21,7 +21,7 @@ def test_logs_of_instances_are_kept_up_to_a_number(tmp_path: Path) -> None:
     (logs / "supervisor.log").write_text("said")
     launcher = LocalLauncher(Settings(data_dir=tmp_path), Templates(tmp_path, logs), lambda: None)
     try:
-        launcher.forget_logs(4)
+        launcher._forget_logs(4)
     finally:
         launcher.close()
     left = sorted(path.name for path in logs.iterdir())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from backend.instance import InstanceState
+from backend.instance import InstanceState, Place
+from backend.pool.launcher import Progress
 from backend.pool.pool import read_instances
 from backend.pool.reaper import Reaper
 from backend.processes import wait_until
+from backend.store import instances
 from backend.store.embedded import EmbeddedStore
 from backend.task import TaskState
 from tests.support.fake_launcher import FakeLauncher
@@ -121,3 +124,48 @@ def test_one_that_begins_none_of_its_tasks(box: Box) -> None:
     box.reap(instance)
     assert box.instance_state(instance) is InstanceState.GONE
     assert box.launcher.killed == [instance]
+
+
+def test_one_that_may_live_on_out_of_reach_keeps_its_tasks_until_its_lease_is_over(box: Box) -> None:
+    holder = box.running(box.instance())
+    box.launcher.certain = False
+    box.launcher.end(holder.instance, "its node is lost")
+    box.reap()
+    assert box.state(holder.task) is TaskState.RUNNING, "it may still be running there"
+    box.expire_lease(holder.instance)
+    box.reap()
+    assert box.state(holder.task) is TaskState.WAITING
+    assert "its node is lost" in box.task(holder.task).reason
+
+
+class TestStages:
+    """Of a start that takes an engine its time."""
+
+    def at(self, box: Box, instance: str, seconds: float, **stage: float) -> InstanceState:
+        """The state of an instance so many seconds after its order, its present stage begun at `since`."""
+        began = box.find(instance).created_at
+        since = began + stage.pop("since", 0.0)
+        box.launcher.starts[instance] = Progress("pulling its image", since, **stage)
+        clock = SimpleNamespace(time=lambda: began + seconds, monotonic=time.monotonic)
+        box.reaper._clock = clock
+        box.reap()
+        return box.instance_state(instance)
+
+    def test_what_it_waits_for_is_seen_while_it_starts(self, box: Box) -> None:
+        instance = box.instance(ready=False, lease=0)
+        self.at(box, instance, 1.0)
+        assert box.find(instance).reason == "pulling its image"
+        box.store.run(instances.renew(instance, 60.0))
+        box.store.run(instances.ready(instance, Place("here", 1, 2.5), "cuda:3"))
+        assert (box.find(instance).reason, box.find(instance).device) == ("", "cuda:3")
+
+    def test_each_stage_has_the_whole_deadline(self, box: Box) -> None:
+        instance = box.instance(ready=False, lease=0)
+        assert self.at(box, instance, START_DEADLINE + 5, since=10.0) is InstanceState.STARTING
+        assert self.at(box, instance, START_DEADLINE + 11, since=10.0) is InstanceState.GONE
+        assert "pulling its image" in box.find(instance).reason
+
+    def test_a_stage_may_be_given_longer(self, box: Box) -> None:
+        instance = box.instance(ready=False, lease=0)
+        assert self.at(box, instance, 500.0, patience=600.0) is InstanceState.STARTING
+        assert self.at(box, instance, 601.0, patience=600.0) is InstanceState.GONE

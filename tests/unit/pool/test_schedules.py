@@ -77,11 +77,12 @@ class WatchedLauncher(FakeLauncher):
         super().stop(instance)
         self._watch(instance)
 
-    def kill(self, instance: Instance) -> None:
-        super().kill(instance)
+    def kill(self, instance: Instance) -> bool:
+        certain = super().kill(instance)
         self._watch(instance)
         if instance.id in self.played:
             self.played[instance.id].alive = False
+        return certain
 
     def _watch(self, instance: Instance) -> None:
         played = self.played.get(instance.id)
