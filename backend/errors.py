@@ -9,6 +9,7 @@
     ├── Forbidden                  a good token that does not cover this (403)
     ├── NotFound                   no such service, task, instance or file (404)
     ├── Conflict                   the thing is in a state that does not allow this (409)
+    ├── OverLimit                  an account has used up what it may have (429)
     ├── QueueFull                  a queue is at its capacity (450, as EAS answers)
     ├── StaleAttempt               a late word from an attempt that is no longer the task's current one
     ├── StoreUnavailable           the store does not answer; nothing acknowledged is lost (503)
@@ -92,6 +93,12 @@ class QueueFull(LorapoolError):
     """The queue is at its capacity; what it holds is safe."""
 
     status = 450
+
+
+class OverLimit(LorapoolError):
+    """An account has as much as it may have; what it has goes on."""
+
+    status = 429
 
 
 class StaleAttempt(LorapoolError):

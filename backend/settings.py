@@ -26,7 +26,8 @@ class Settings(BaseSettings):
     to save its state; `drain_deadline` for a draining instance to end its work, after which it saves that and hands it
     back (0: it may take as long as it takes). `keep_days` is how long the record and the log of a task that has ended
     stay in the store (0: for ever), and `keep_tasks` how many of them do (0: all); what they wrote into their job
-    folders stays in any case.
+    folders stays in any case. `audit_days` is how long the audit log reaches back (0: as far as its most entries do).
+    `metrics_token` opens `/metrics` and nothing else.
 
     `launcher` is where instances run; `end_instances` says whether a supervisor that stops ends them, or leaves them to
     the next one. `kubernetes_…`: the namespace and the context of the kube-config ('': as found), a file with the pod
@@ -56,6 +57,8 @@ class Settings(BaseSettings):
     kubernetes_pod_template: str = ""
     kubernetes_owner: str = ""
     kubernetes_gpu: str = "nvidia.com/gpu"
+    audit_days: float = Field(default=365.0, ge=0)
+    metrics_token: str = ""
 
     def resolved(self) -> Settings:
         """The same with an absolute data folder."""
@@ -77,6 +80,8 @@ _PLAIN = (
         "drain_deadline",
         "keep_days",
         "keep_tasks",
+        "audit_days",
+        "metrics_token",
     ),
     *("launcher", "end_instances"),
     *(f"kubernetes_{name}" for name in ("namespace", "context", "pod_template", "owner", "gpu")),
@@ -98,7 +103,7 @@ def read(**given: Any) -> Settings:
         raise InvalidArgument(variable, f"{first['msg']} (it is {first['input']!r})") from None
 
 
-SECRETS = ("LORAPOOL_TOKEN", "REDIS_URL", "LORAPOOL_ENDPOINT")
+SECRETS = ("LORAPOOL_TOKEN", "LORAPOOL_METRICS_TOKEN", "REDIS_URL", "LORAPOOL_ENDPOINT")
 """Variables that a task's program is not given: it could act for everybody with them."""
 
 

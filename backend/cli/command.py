@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from backend.cli import dataset, form, pictures, pool, processes, scaling, service, submit, tasks
+from backend.cli import dataset, form, pictures, pool, processes, scaling, service, submit, tasks, users
 from backend.errors import InvalidInput, LorapoolError
 
 _COMMANDS = (
@@ -16,7 +16,7 @@ _COMMANDS = (
     *(submit.submit, submit.tool, pictures.generate, pictures.grid, pictures.models),
     *(tasks.ps, tasks.logs, tasks.cancel, pool.why, pool.instances),
     *(tasks.show, tasks.retry, tasks.priority, tasks.curve, tasks.files, tasks.download),
-    *(scaling.replay, scaling.workload),
+    *(scaling.replay, scaling.workload, users.audit),
 )
 _TAKES_A_COMMAND = (submit.submit, submit.tool)
 
@@ -30,6 +30,8 @@ app = typer.Typer(
 app.add_typer(service.app, name="service")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(form.app, name="form")
+app.add_typer(users.app, name="user")
+app.add_typer(users.tokens, name="token")
 for _command in _COMMANDS:
     # What follows the first word of a command is that command's, also when it begins with a dash.
     app.command(context_settings={"allow_interspersed_args": _command not in _TAKES_A_COMMAND})(_command)

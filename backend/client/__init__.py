@@ -11,6 +11,7 @@ Streams connect again by themselves and go on where they were: a restart of the 
     client.py       `Client`: what one may ask of a whole gateway
     service.py      `Service`: put a task in, draw, change the service
     task.py         `TaskHandle`: one task
+    people.py       accounts, tokens, the audit log: part of `Client`
     connection.py   requests, streams and downloads that survive a gateway's absence
 """
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from backend.client.connection import Connection
+from backend.client.people import People
 from backend.client.service import Service
 from backend.client.task import TaskHandle
 from backend.views import GenerationView, InfoView, InstanceView, ModelList, ServiceView, TaskView, read
 
 
-class Client(Connection):
+class Client(People):
     """A gateway, as one token sees it. Safe to share between threads."""
 
     def info(self) -> InfoView:

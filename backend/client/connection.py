@@ -77,6 +77,10 @@ class Connection:
         """Replace something; may be sent again after a broken connection."""
         return self._request("PUT", path, body=body, repeat=True)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """Change parts of something; may be sent again after a broken connection."""
+        return self._request("PATCH", path, body=body, repeat=True)
+
     def delete(self, path: str) -> Any:
         """Remove something."""
         return self._request("DELETE", path, repeat=False)

@@ -18,8 +18,10 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from backend.errors import LorapoolError
+from backend.accounts import Role
+from backend.errors import Forbidden, LorapoolError
 from backend.gateway import (
+    access_api,
     answers,
     discovery,
     generation_api,
@@ -27,8 +29,11 @@ from backend.gateway import (
     service_control,
     services_api,
     tasks_api,
+    tokens_api,
+    users_api,
 )
-from backend.gateway.auth import Authority
+from backend.gateway.audited import Audited
+from backend.gateway.auth import Authority, same
 from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
 from backend.gateway.gauges import refresh
@@ -77,7 +82,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     hub = Hub(store)
     catalog = Catalog(store, hub)
     token = settings.token or administrator_token(settings.data_dir)
-    gateway = Gateway(settings, store, hub, catalog, Authority(token, catalog), Metrics())
+    gateway = Gateway(settings, store, hub, catalog, Authority(token, catalog, store), Metrics())
     queue_api = QueueApi(gateway, silence=silence)
 
     @contextlib.asynccontextmanager
@@ -100,10 +105,14 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(service_control.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(users_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(tokens_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(access_api.router, prefix="/api/v1", responses=_ERRORS)
     app.include_router(discovery.router, prefix="/api/v1")
     app.include_router(generation_api.router, prefix="/api/v1", responses=_ERRORS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
     app.add_api_route("/metrics", _metrics, methods=["GET"], tags=["health"], response_class=Response)
+    app.add_middleware(Audited, gateway=gateway)
     app.add_exception_handler(LorapoolError, answers.on_error)
     app.add_exception_handler(HTTPException, answers.on_http)
     app.add_exception_handler(RequestValidationError, answers.on_validation)
@@ -120,9 +129,15 @@ async def _healthz(request: Request) -> dict[str, str]:
 
 
 async def _metrics(request: Request) -> Response:
-    """Counters and gauges for Prometheus. Needs a token."""
+    """Counters and gauges for Prometheus, with the names of users: for operators, or with the token for metrics."""
     gateway: Gateway = request.app.state.gateway
-    await gateway.authority.caller(request.headers.get("authorization", ""), None, None)
+    given = request.headers.get("authorization", "")
+    if not same(given.removeprefix("Bearer "), gateway.settings.metrics_token):
+        caller = await gateway.authority.caller(given, None, None)
+        if caller.role is not Role.ADMIN:
+            raise Forbidden(
+                "the metrics name everybody's work: they need an administrator's or a service's token"
+            )
     await refresh(gateway)
     return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 

@@ -1,7 +1,7 @@
 """Who asks: tokens as they are, as `Bearer`, or as the signature of the official `PredictClient`.
 
-Every service has a token that covers its own queues and tasks; the administrator's covers everything. Tokens are
-compared in constant time, and never logged.
+Every service has a token that covers its own queues and tasks; the administrator's covers everything; accounts have
+tokens of their own, of which only fingerprints are known here. Tokens are compared in constant time, and never logged.
 """
 
 from __future__ import annotations
@@ -9,37 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from backend.errors import Forbidden, Unauthorized
+from backend.accounts import Caller, Role, credentials
+from backend.errors import Unauthorized
 from backend.gateway.catalog import Catalog
+from backend.store import accounts
+from backend.store.connection import AsyncStore
 from backend.store.services import Deployed
 
 _SIGNED = "EAS "
 _BEARER = "bearer "
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whose token it was: the administrator's, or that of the services in `services`."""
-
-    administrator: bool
-    services: frozenset[str] = frozenset()
-
-    def may_use(self, service: str) -> bool:
-        """Whether this token covers a service."""
-        return self.administrator or service in self.services
-
-    def need(self, service: str) -> None:
-        """Raises Forbidden when this token does not cover a service."""
-        if not self.may_use(service):
-            raise Forbidden(f"this token is not the one of service {service}; nothing was changed")
-
-    def need_administrator(self) -> None:
-        """Raises Forbidden when this is a service's token."""
-        if not self.administrator:
-            raise Forbidden("this needs the administrator's token; nothing was changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +61,68 @@ def same(given: str, expected: str) -> bool:
 class Authority:
     """Decides whom a request's `Authorization` speaks for."""
 
-    def __init__(self, administrator_token: str, catalog: Catalog) -> None:
+    def __init__(self, administrator_token: str, catalog: Catalog, store: AsyncStore) -> None:
         self._administrator = administrator_token
         self._catalog = catalog
+        self._store = store
 
     async def caller(self, authorization: str, service: Deployed | None, request: Signed | None) -> Caller:
         """Who it is. `service` is the one that is asked for, looked at before all others.
 
-        `request` is what a signature would cover, None where signatures are not taken.
+        `request` is what a signature would cover, None where signatures are not taken. An account cannot sign: what
+        is known of its tokens does not suffice to check that.
 
         Raises:
-            Unauthorized: no token, or one that nobody was given.
+            Unauthorized: no token, one that nobody was given, or one that is void by now.
         """
         if not authorization.strip():
             raise Unauthorized("no token: send it in the header Authorization. Nothing was changed.")
+        bearer = authorization[: len(_BEARER)].lower() == _BEARER
+        given = authorization[len(_BEARER) :] if bearer else authorization
 
         def fits(token: str) -> bool:
             if request is not None and authorization.startswith(_SIGNED):
                 return same(authorization, signature(token, request))
-            bearer = authorization[: len(_BEARER)].lower() == _BEARER
-            return same(authorization[len(_BEARER) :] if bearer else authorization, token)
+            return same(given, token)
 
         if fits(self._administrator):
-            return Caller(administrator=True)
+            return Caller()
         if service is not None and fits(service.token):
-            return Caller(administrator=False, services=frozenset({service.description.name}))
+            return Caller(services=frozenset({service.description.name}))
+        if given.startswith(credentials.PREFIX):
+            return await self.account(given)
         own = _covered(await self._catalog.all(), fits)
         if not own:
             raise Unauthorized("this token is not known here. Nothing was changed.")
-        return Caller(administrator=False, services=own)
+        return Caller(services=own)
+
+    async def account(self, token: str) -> Caller:
+        """Who has this token of an account; raises Unauthorized."""
+        kept = credentials.fingerprint(token)
+        found = await self._store.run(accounts.whose(kept))
+        if found is None:
+            raise Unauthorized("this token is not known here, or was revoked. Nothing was changed.")
+        account, record = found
+        if record.expires_at is not None and record.expires_at <= time.time():
+            raise Unauthorized("this token has expired. Nothing was changed; make a new one.")
+        if account.disabled:
+            raise Unauthorized(
+                f"the account {account.name} is disabled. Nothing was changed; ask an administrator."
+            )
+        return Caller(
+            role=account.role,
+            services=_both(account.services or None, record.services),
+            user=account.name,
+            session=kept,
+            commands=account.commands or account.role is Role.ADMIN,
+        )
+
+
+def _both(account: frozenset[str] | None, token: Iterable[str] | None) -> frozenset[str] | None:
+    """The services that an account and its token cover, None: all."""
+    if account is None or token is None:
+        return account if token is None else frozenset(token)
+    return account & frozenset(token)
 
 
 def _covered(deployed: Iterable[Deployed], fits: Callable[[str], bool]) -> frozenset[str]:

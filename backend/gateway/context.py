@@ -9,7 +9,8 @@ from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
 
-from backend.gateway.auth import Authority, Caller
+from backend.accounts import Caller
+from backend.gateway.auth import Authority
 from backend.gateway.catalog import Catalog
 from backend.gateway.hub import Hub
 from backend.gateway.metrics import Metrics
@@ -54,15 +55,31 @@ def gateway_of(request: Request) -> Gateway:
 async def caller_of(request: Request) -> Caller:
     """Whose token the request carries."""
     authorization = request.headers.get("authorization", "")
-    return await gateway_of(request).authority.caller(authorization, None, None)
+    caller = await gateway_of(request).authority.caller(authorization, None, None)
+    request.state.caller = caller
+    return caller
 
 
 GatewayHere = Annotated[Gateway, Depends(gateway_of)]
 CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
-async def own_task(gateway: Gateway, caller: Caller, task_id: str) -> Task:
-    """A task that this token covers; raises NotFound or Forbidden."""
+async def seen_task(gateway: Gateway, caller: Caller, task_id: str) -> Task:
+    """A task of a service that this token covers, perhaps another's; raises NotFound or Forbidden."""
     task = await gateway.store.run(tasks.get(task_id))
     caller.need(task.service)
+    return task
+
+
+async def own_task(gateway: Gateway, caller: Caller, task_id: str) -> Task:
+    """A task whose contents are the caller's to read; raises NotFound or Forbidden."""
+    task = await seen_task(gateway, caller, task_id)
+    caller.need_contents(task)
+    return task
+
+
+async def task_to_change(gateway: Gateway, caller: Caller, task_id: str) -> Task:
+    """A task that is the caller's to change; raises NotFound or Forbidden."""
+    task = await own_task(gateway, caller, task_id)
+    caller.need_writer()
     return task

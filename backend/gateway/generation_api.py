@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +12,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import FileResponse, Response
 
 from backend import links, paths
+from backend.accounts import Role, ownership
 from backend.errors import NotFound
 from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, GatewayHere, own_task
 from backend.inference.catalog import Catalog
+from backend.store import accounts
 from backend.views import GenerationView, LoraView, ModelList, ModelView, as_json
 
 router = APIRouter(tags=["pictures"])
@@ -25,8 +28,14 @@ RESULT = "result.json"
 
 @router.get("/models", response_model=ModelList)
 async def list_models(gateway: GatewayHere, caller: CallerHere) -> Response:
-    """The base models, and the LoRAs of `loras/`, newest first, that a query may name."""
-    return json_answer(as_json(await asyncio.to_thread(_models, gateway.settings.data_dir)))
+    """The base models, and the LoRAs of `loras/` that are the caller's or everybody's, newest first."""
+    found = await asyncio.to_thread(_models, gateway.settings.data_dir)
+    if caller.role is not Role.ADMIN:
+        places = sorted({ownership.place(each.path) for each in found.loras})
+        owners = await gateway.store.run(accounts.owners(places)) if places else {}
+        mine = [each for each in found.loras if ownership.may_read(caller, each.path, owners)]
+        found = replace(found, loras=mine)
+    return json_answer(as_json(found))
 
 
 def _models(data_dir: Path) -> ModelList:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
+from functools import partial
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from backend.accounts import Caller
 from backend.errors import Conflict, InvalidInput, LorapoolError, NotFound
-from backend.gateway import answers, queue_operations, queue_request
+from backend.gateway import answers, audited, permits, queue_operations, queue_request
 from backend.gateway.auth import Signed
 from backend.gateway.bench import Benches
 from backend.gateway.body import read_body
@@ -34,6 +37,7 @@ SINK, DEAD = "sink", "dead"
 """Sub-paths that name queues; every other one belongs to the app on the instance."""
 
 _SIGNED_LIMIT = 64 << 20  # bytes of a signed body; its service may not be known yet
+_COUNTS = ("_attrs_", "_search_", "_count_")
 _SMALL = 1 << 16  # bytes of a body that carries no payload
 
 
@@ -41,6 +45,19 @@ class MethodNotAllowed(InvalidInput):
     """The protocol has no such operation."""
 
     status = 405
+
+
+def _allow(caller: Caller, request: QueueRequest, target: Target, *, watches: bool) -> None:
+    """Raises Forbidden. What lies in a queue is everybody's, so accounts that do not operate the service only put
+    tasks, which are their own then, and ask how it stands.
+    """
+    if caller.operates(request.service):
+        return
+    puts = request.method == "POST" and "_eos_" not in request.reserved
+    if puts and target.is_input and target.service.type.runs_tasks:
+        caller.need_writer()
+    elif watches or request.method != "GET" or not any(request.asks(name) for name in _COUNTS):
+        caller.need_operator(request.service)
 
 
 class QueueApi:
@@ -77,6 +94,9 @@ class QueueApi:
             return
         response = await self._operation(request, target, body, receive)
         await response(scope, receive, send)
+        if request.method == "DELETE" or "_eos_" in request.reserved:
+            entry = audited.described(scope, f"{request.method} {request.path}", response.status_code)
+            await audited.note(self._gateway, {**entry, "to": scope["query_string"].decode("latin-1")[:200]})
 
     async def _websocket(self, request: QueueRequest, scope: Scope, receive: Receive, send: Send) -> None:
         target, _ = await self._authorised(request, scope, receive)
@@ -97,8 +117,17 @@ class QueueApi:
         caller = await persist(lambda: self._gateway.authority.caller(authorization, deployed, signed))
         if deployed is None:
             raise NotFound(f"there is no service {request.service!r}. Nothing was changed.")
+        scope.setdefault("state", {})["caller"] = caller
         caller.need(request.service)
-        return self._target(request, deployed), body
+        target = self._target(request, deployed)
+        _allow(caller, request, target, watches=scope["type"] == "websocket" or request.asks("_watch_"))
+        if caller.user and target.is_input and request.method == "POST":
+            if not (caller.operates(request.service) and "user" in request.tags):
+                request.tags["user"] = caller.user
+            target = replace(
+                target, permit=partial(permits.check_put, self._gateway, caller, deployed.description)
+            )
+        return target, body
 
     async def _deployed(self, name: str) -> Deployed | None:
         try:

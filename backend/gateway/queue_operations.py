@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -35,13 +35,17 @@ _EARLY_SHARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about: the service (deployed at `since`), one of its queues, and the path for its app."""
+    """What a request is about: the service (deployed at `since`), one of its queues, and the path for its app.
+
+    `permit` looks at what an account puts, and raises where it may not; None where everything may be put.
+    """
 
     service: Description
     since: float
     queue: Queue
     is_input: bool
     path: str = ""
+    permit: Callable[[NewItem], Awaitable[None]] | None = None
 
 
 def _text(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
@@ -81,7 +85,10 @@ def new_item(request: QueueRequest, target: Target, body: bytes) -> NewItem:
 
 async def put(request: QueueRequest, target: Target, body: bytes) -> Response:
     """POST: store an item. The answer is its index, without a newline: Go's client would trip over one."""
-    stored = await target.queue.put(new_item(request, target, body))
+    item = new_item(request, target, body)
+    if target.permit is not None:
+        await target.permit(item)
+    stored = await target.queue.put(item)
     return _text(str(stored.index).encode(), {HEADER_REQUEST_ID: header_text(stored.request_id)})
 
 

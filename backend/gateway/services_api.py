@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
+from backend.accounts import Caller
 from backend.errors import InvalidArgument
 from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
@@ -18,7 +20,7 @@ from backend.gateway.task_views import instance_view
 from backend.instance import Instance, InstanceState
 from backend.pool.rolling import outdated
 from backend.service import Description
-from backend.store import consumers, instances, measures, pools, task_queue, tasks
+from backend.store import accounts, consumers, instances, measures, pools, task_queue, tasks
 from backend.store.services import Deployed
 from backend.views import (
     DecisionList,
@@ -44,6 +46,7 @@ async def info(gateway: GatewayHere, caller: CallerHere) -> Response:
         data_dir=str(gateway.settings.data_dir),
         services=[name for name in names if caller.may_use(name)],
         trainer="sd-scripts" if gateway.settings.sd_scripts_dir else "built-in",
+        accounts=await gateway.store.run(accounts.count()) > 0,
     )
     return json_answer(as_json(view))
 
@@ -84,6 +87,22 @@ async def service_view(
     )
 
 
+async def _shown(gateway: Gateway, caller: Caller, deployed: Deployed) -> ServiceView:
+    """A service as the caller may see it: commands, variables and mounts of a description are its operators'."""
+    view = await service_view(gateway, deployed, token=caller.administrator)
+    described = deployed.description
+    if caller.operates(described.name):
+        return view
+    return replace(
+        view,
+        description={
+            "metadata": {"name": described.name, "type": described.type.value},
+            "containers": [{"app": each.app} for each in described.containers if each.app],
+            "autoscaler": described.autoscaler,
+        },
+    )
+
+
 def _state(deployed: Deployed, here: list[Instance]) -> str:
     """The service's state in EAS's words."""
     if deployed.stopped:
@@ -115,7 +134,7 @@ async def counts(gateway: Gateway, description: Description) -> tuple[int, int]:
 async def list_services(gateway: GatewayHere, caller: CallerHere) -> Response:
     """Services by name."""
     views = [
-        as_json(await service_view(gateway, each, token=caller.administrator))
+        as_json(await _shown(gateway, caller, each))
         for each in await gateway.catalog.all()
         if caller.may_use(each.description.name)
     ]
@@ -127,14 +146,17 @@ async def get_service(service: str, gateway: GatewayHere, caller: CallerHere) ->
     """One service."""
     caller.need(service)
     deployed = await gateway.catalog.get(service)
-    return json_answer(as_json(await service_view(gateway, deployed, token=caller.administrator)))
+    return json_answer(as_json(await _shown(gateway, caller, deployed)))
 
 
 @router.get("/instances", response_model=InstanceList)
 async def list_instances(gateway: GatewayHere, caller: CallerHere, service: str = "") -> Response:
     """Instances that are not gone."""
     found = [each for each in await load_instances(gateway, service) if caller.may_use(each.service)]
-    return json_answer({"instances": [as_json(instance_view(each)) for each in found]})
+    views = [
+        instance_view(each if caller.operates(each.service) else replace(each, loaded=())) for each in found
+    ]
+    return json_answer({"instances": [as_json(view) for view in views]})
 
 
 @router.get("/decisions", response_model=DecisionList)
@@ -177,6 +199,8 @@ async def get_usage(service: str, gateway: GatewayHere, caller: CallerHere) -> R
     await gateway.catalog.get(service)
     done = measures.assemble([await gateway.store.run(call) for call in measures.read(service)])
     users = sorted({user for _, user in done.spent})
+    if not caller.operates(service):
+        users = [user for user in users if user == caller.user]
     spent = [
         SpentView(user, *(round(done.spent.get((what, user), 0.0), 3) for what in ("run", "boot", "idle")))
         for user in users
@@ -192,4 +216,4 @@ async def get_usage(service: str, gateway: GatewayHere, caller: CallerHere) -> R
 )
 async def follow_changes(gateway: GatewayHere, caller: CallerHere) -> Response:
     """Which tasks, instances and services change, as server-sent events."""
-    return streamed(changes(gateway, None if caller.administrator else caller.services))
+    return streamed(changes(gateway, caller.services))

@@ -17,7 +17,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend import paths
+from backend.accounts import Caller
 from backend.errors import Conflict, InvalidArgument, LorapoolError, TooLarge
+from backend.gateway import permits
 from backend.gateway.answers import plain_json
 from backend.gateway.context import Gateway
 from backend.gateway.models import models_of
@@ -74,8 +76,11 @@ class Submission(BaseModel):
             raise InvalidArgument("data", "is not base64; nothing was queued") from None
 
 
-async def submit(gateway: Gateway, service: Description, wanted: Submission) -> Task:
-    """Store and queue a task, or find the one that this id already stands for."""
+async def submit(gateway: Gateway, caller: Caller, service: Description, wanted: Submission) -> Task:
+    """Store and queue a task, or find the one that this id already stands for.
+
+    An account's tasks are its own, whatever they say; the deployment's and a service's token may name whose it is.
+    """
     payload = wanted.payload()
     if len(payload) > service.queue.source.max_payload_size_kb * 1024:
         raise TooLarge(
@@ -91,7 +96,7 @@ async def submit(gateway: Gateway, service: Description, wanted: Submission) -> 
         raise InvalidArgument("id", "a task id is 1 to 100 letters, digits, '-' and '_'; nothing was queued")
     known = await gateway.store.run(tasks.maybe(task_id))
     if known is not None:
-        return _same(known, service.name)
+        return _same(caller, known, service.name)
     models = models_of(service, wanted.kind, payload)
     new = NewTask(
         id=task_id,
@@ -102,15 +107,18 @@ async def submit(gateway: Gateway, service: Description, wanted: Submission) -> 
         environment=wanted.environment,
         tags={**wanted.tags, "taskType": wanted.kind},
         priority=wanted.priority,
-        user=wanted.user,
+        user=(wanted.user or caller.user) if caller.operates(service.name) else caller.user,
         name=wanted.name,
         details={**({"models": models} if models else {}), **wanted.details},
     )
-    return await store_task(gateway, service, new, wanted.files)
+    return await store_task(gateway, caller, service, new, wanted.files)
 
 
-async def store_task(gateway: Gateway, service: Description, new: NewTask, files: Mapping[str, str]) -> Task:
+async def store_task(
+    gateway: Gateway, caller: Caller, service: Description, new: NewTask, files: Mapping[str, str]
+) -> Task:
     """Write the files, check the arguments, queue the task; undo the files when it is refused."""
+    await permits.check(gateway, caller, service, new, files)
     folder = paths.job_dir(gateway.settings.data_dir, new.id)
     made = await asyncio.to_thread(_write, folder, files)
     try:
@@ -128,8 +136,8 @@ async def store_task(gateway: Gateway, service: Description, new: NewTask, files
     return await gateway.store.run(tasks.get(put.id))
 
 
-def _same(known: Task, service: str) -> Task:
-    if known.service != service:
+def _same(caller: Caller, known: Task, service: str) -> Task:
+    if known.service != service or not caller.owns(known):
         raise Conflict(f"the task id {known.id!r} is taken; nothing was queued")
     return known
 
@@ -169,7 +177,7 @@ def _check(gateway: Gateway, new: NewTask) -> None:
     checks.check(parse(arguments, data_dir=gateway.settings.data_dir))
 
 
-async def again(gateway: Gateway, service: Description, task: Task) -> Task:
+async def again(gateway: Gateway, caller: Caller, service: Description, task: Task) -> Task:
     """A new task with the snapshot of an old one, in a job folder of its own."""
     new_id = str(uuid.uuid4())
     data_dir = gateway.settings.data_dir
@@ -181,6 +189,7 @@ async def again(gateway: Gateway, service: Description, task: Task) -> Task:
     files = await asyncio.to_thread(_snapshot, Path(old))
     return await store_task(
         gateway,
+        caller,
         service,
         NewTask(
             id=new_id,

@@ -34,6 +34,26 @@ def task_view(task: Task, plan: Plan | None) -> TaskView:
     )
 
 
+def outline(view: TaskView) -> TaskView:
+    """What everybody who shares a queue sees of another's task: whose it is, its state and place, no contents.
+
+    A picture's name is its prompt, so it has none here.
+    """
+    return dataclasses.replace(
+        view,
+        request_id="",
+        name=view.name if view.kind == "command" else "",
+        reason="",
+        attempts=[dataclasses.replace(attempt, reason=None) for attempt in view.attempts],
+        output="",
+        tags={},
+        command="",
+        argv=None,
+        details={},
+        log_lines=0,
+    )
+
+
 def _command(task: Task) -> str:
     """The payload as text; of a large query, which may carry a picture, the beginning."""
     if task.argv is not None:

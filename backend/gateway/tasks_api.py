@@ -11,12 +11,20 @@ from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from backend import paths
+from backend.accounts import Caller
 from backend.errors import Conflict, InvalidArgument, NotFound
-from backend.gateway import submit
+from backend.gateway import permits, submit
 from backend.gateway.answers import json_answer
-from backend.gateway.context import CallerHere, Gateway, GatewayHere, own_task
+from backend.gateway.context import (
+    CallerHere,
+    Gateway,
+    GatewayHere,
+    own_task,
+    seen_task,
+    task_to_change,
+)
 from backend.gateway.task_stream import Cursor, TaskStream, streamed
-from backend.gateway.task_views import file_views, load, point_view, with_plan, with_plans
+from backend.gateway.task_views import file_views, load, outline, point_view, with_plan, with_plans
 from backend.store import task_queue, tasks
 from backend.task import Task, TaskState
 from backend.views import FileList, LogPage, ScalarPage, TaskList, TaskView, as_json
@@ -41,8 +49,9 @@ class Priority(BaseModel):
     priority: int = Field(ge=-1000, le=1000)
 
 
-async def _answer(gateway: Gateway, task: Task) -> Response:
-    return json_answer(as_json(await with_plan(gateway.store, task)))
+async def _answer(gateway: Gateway, caller: Caller, task: Task) -> Response:
+    view = await with_plan(gateway.store, task)
+    return json_answer(as_json(view if caller.owns(task) else outline(view)))
 
 
 @router.post("/services/{service}/tasks", response_model=TaskView)
@@ -51,8 +60,9 @@ async def submit_task(
 ) -> Response:
     """Queue a task. Repeating with the same `id` answers the task of then."""
     caller.need(service)
+    caller.need_writer()
     deployed = await gateway.catalog.get(service)
-    return await _answer(gateway, await submit.submit(gateway, deployed.description, body))
+    return await _answer(gateway, caller, await submit.submit(gateway, caller, deployed.description, body))
 
 
 @router.get("/tasks", response_model=TaskList)
@@ -65,7 +75,7 @@ async def list_tasks(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     before: Annotated[int | None, Query(ge=0, lt=1 << 53, description="only smaller indexes")] = None,
 ) -> Response:
-    """Tasks, newest first."""
+    """Tasks, newest first; of others', what a queue shows."""
     states = {word.strip() for word in state.split(",") if word.strip()}
     for word in states - {known.value for known in TaskState}:
         raise InvalidArgument("state", f"there is no state {word!r}; known are {', '.join(TaskState)}")
@@ -77,8 +87,11 @@ async def list_tasks(
         if caller.may_use(name):
             found += await _newest(gateway, name, states, user, limit, before)
     found.sort(key=lambda task: (task.created_at, task.index), reverse=True)
-    views = await with_plans(gateway.store, found[:limit])
-    return json_answer({"tasks": [as_json(view) for view in views]})
+    found = found[:limit]
+    views = zip(found, await with_plans(gateway.store, found), strict=True)
+    return json_answer(
+        {"tasks": [as_json(view if caller.owns(task) else outline(view)) for task, view in views]}
+    )
 
 
 async def _newest(
@@ -99,8 +112,8 @@ async def _newest(
 
 @router.get("/tasks/{task_id}", response_model=TaskView)
 async def get_task(task_id: str, gateway: GatewayHere, caller: CallerHere) -> Response:
-    """One task."""
-    return await _answer(gateway, await own_task(gateway, caller, task_id))
+    """One task; of another's, what a queue shows: name, state, place."""
+    return await _answer(gateway, caller, await seen_task(gateway, caller, task_id))
 
 
 @router.post("/tasks/{task_id}/cancel", response_model=TaskView)
@@ -108,30 +121,31 @@ async def cancel_task(
     task_id: str, gateway: GatewayHere, caller: CallerHere, body: Cancel | None = None
 ) -> Response:
     """End a task: at once when it waits, through its instance when it runs. One that has ended stays as it is."""
-    task = await own_task(gateway, caller, task_id)
+    task = await task_to_change(gateway, caller, task_id)
     await gateway.store.run(tasks.cancel(task.id, body.mode if body else "stop"))
-    return await _answer(gateway, await gateway.store.run(tasks.get(task.id)))
+    return await _answer(gateway, caller, await gateway.store.run(tasks.get(task.id)))
 
 
 @router.post("/tasks/{task_id}/retry", response_model=TaskView)
 async def retry_task(task_id: str, gateway: GatewayHere, caller: CallerHere) -> Response:
     """Queue a new task with the same snapshot as one that has ended."""
-    task = await own_task(gateway, caller, task_id)
+    task = await task_to_change(gateway, caller, task_id)
     if not task.final:
         raise Conflict(f"task {task_id} is {task.state}: only one that has ended can be run again")
     deployed = await gateway.catalog.get(task.service)
-    return await _answer(gateway, await submit.again(gateway, deployed.description, task))
+    return await _answer(gateway, caller, await submit.again(gateway, caller, deployed.description, task))
 
 
 @router.post("/tasks/{task_id}/priority", response_model=TaskView)
 async def set_priority(task_id: str, body: Priority, gateway: GatewayHere, caller: CallerHere) -> Response:
     """Change when a waiting task starts."""
-    task = await own_task(gateway, caller, task_id)
+    task = await task_to_change(gateway, caller, task_id)
+    permits.check_priority(caller, task.service, body.priority)
     if task.state is not TaskState.WAITING:
         raise Conflict(f"task {task_id} is {task.state}: only a waiting one has a priority to change")
     await gateway.store.run(task_queue.set_priority(task.id, body.priority))
     await gateway.store.run(task_queue.announce(task.service, task.id))
-    return await _answer(gateway, await gateway.store.run(tasks.get(task.id)))
+    return await _answer(gateway, caller, await gateway.store.run(tasks.get(task.id)))
 
 
 @router.get("/tasks/{task_id}/log", response_model=LogPage)

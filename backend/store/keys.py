@@ -28,6 +28,15 @@ PREFIXES: dict[str, str] = {
     "pool": "lorapool:pool:",  # + service: JSON, what the supervisor has learnt about it
     "measures": "lorapool:measures:",  # + service: hash of counters, see scripts/lib/measures.lua
     "spent": "lorapool:spent:",  # + service: hash run|boot|idle "|" user -> seconds of an instance
+    "used": "lorapool:used:",  # + day since the epoch (UTC): hash user -> seconds of instances; expires
+    "users": "lorapool:users",  # hash name -> JSON account
+    "passwords": "lorapool:passwords",  # hash name -> what is kept of a password
+    "failures": "lorapool:login-failures:",  # + name: how many of late; expires
+    "token": "lorapool:token:",  # + fingerprint: whose it is; expires with it
+    "tokens": "lorapool:tokens:",  # + name: hash fingerprint -> JSON token
+    "token_used": "lorapool:token-used:",  # + name: hash fingerprint -> when it was last used
+    "owners": "lorapool:owners",  # hash place in the data folder -> account
+    "audit": "lorapool:audit",  # stream: who did what
     "journal": "lorapool:journal:",  # + service: stream of decisions
     "history": "lorapool:history:",  # + service: stream of moments: lengths of the queue, instances by state
     "queue": "lorapool:queue:",  # + queue name (`svc`, `svc/sink`): hash, settings, last index, groups

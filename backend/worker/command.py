@@ -103,6 +103,16 @@ def training_arguments(argv: Sequence[str]) -> list[str] | None:
     )
 
 
+def training_script(argv: Sequence[str], *, sd_scripts: str = "") -> int | None:
+    """Where the training script stands in a command line that `plan` takes for a training, else None."""
+    script = _script_position(argv) if argv else None
+    if script is None:
+        return None
+    name = PurePath(argv[script]).name
+    known = Path(sd_scripts, name).is_file() if sd_scripts else name in BUILT_IN
+    return script if known else None
+
+
 def words(data: bytes) -> tuple[str, ...] | None:
     """A shell command as an argument list, or None where a shell is needed to understand it."""
     text = data.decode("utf-8", "replace").strip()

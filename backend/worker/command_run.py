@@ -18,7 +18,7 @@ from backend.pool.template import TemplateUnavailable
 from backend.records import Failed, FileWritten, Phase, Record, Result
 from backend.service import Description
 from backend.settings import Settings
-from backend.store import instances, tasks
+from backend.store import accounts, instances, tasks
 from backend.store.connection import Store
 from backend.store.tasks import Holder, Refusal
 from backend.task import Task, TaskState
@@ -268,7 +268,11 @@ class CommandRun:
         fault = proof.fault(output, since=began - 2.0)
         if not fault:
             loras = self._around.settings.data_dir / paths.LORAS
-            self._output = str(result_file.published(output, loras, self._task.id))
+            published = result_file.published(output, loras, self._task.id)
+            self._output = str(published)
+            if self._task.user and published.is_relative_to(loras):
+                place = f"{paths.LORAS}/{published.relative_to(loras).parts[0]}"
+                self._patiently(lambda: self._around.store.run(accounts.claim(place, self._task.user)))
         return fault
 
     def _report(self, outcome: Outcome) -> None:

@@ -26,6 +26,8 @@ redis.call('HSET', P.task .. id, unpack(task))
 local job = { 'origin', service, 'status', 'queued' }
 for i = 6 + 2 * n, #ARGV do job[#job + 1] = ARGV[i] end
 redis.call('HSET', P.rq_job .. id, unpack(job))
+local user = redis.call('HGET', P.task .. id, 'user')
+if user and user ~= '' then redis.call('HSETNX', P.owners, 'jobs/' .. id, user) end
 redis.call('HSET', P.requests .. service, request, id)
 redis.call('ZADD', P.tasks .. service, index, id)
 redis.call('SADD', P.rq_queues, P.rq_queue .. service)

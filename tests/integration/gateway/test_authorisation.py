@@ -1,7 +1,11 @@
-"""Every endpoint, asked with no token, a wrong one, another service's, the service's own, and the administrator's."""
+"""Every endpoint × everybody who may ask: who is let in, and who is not.
+
+A route that is missing in the table fails the first test.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +17,34 @@ from websockets.sync.client import connect
 
 from tests.support.gateway_box import TOKEN, Box
 
-OPEN = (200, 200, 200, 200, 200)
-ANYBODY = (401, 401, 200, 200, 200)
+WHO = ("nobody", "wrong", "other", "viewer", "member", "owner", "service", "admin", "deployment")
+"""No token, a wrong one, another service's; accounts: a viewer, a member, the member whose task it is; the service's
+own token; an account that is an administrator; the deployment's token."""
+
+Statuses = tuple[int, ...]
+
+OPEN = (200,) * 9
+ANYBODY = (401, 401, *(200,) * 7)
 """Answers everybody who has a token with what that token covers."""
-SERVICE = (401, 401, 403, 200, 200)
-ADMINISTRATOR = (401, 401, 403, 403, 200)
-BY_LINK = (403, 403, 403, 403, 403)
+SERVICE = (401, 401, 403, *(200,) * 6)
+"""What everybody sees who shares a service."""
+ADMINISTRATOR = (401, 401, 403, 403, 403, 403, 403, 200, 200)
+METRICS = (401, 401, 200, 403, 403, 403, 200, 200, 200)
+SELF = (401, 401, 403, 403, 403, 200, 403, 200, 200)
+"""An account, about itself."""
+FRONT_END = (401, 401, 200, 403, 403, 403, 200, 403, 200)
+BY_LINK = (403,) * 9
 """Opened by a signed link, which these requests have not."""
 
 
-def of_service(status: int) -> tuple[int, ...]:
-    """As SERVICE, where those who may ask are told that this cannot be done now."""
-    return (401, 401, 403, status, status)
+def contents(status: int = 200) -> Statuses:
+    """What a task's owner may, and who operates its service."""
+    return (401, 401, 403, 403, 403, *(status,) * 4)
 
 
-CONTROL: dict[tuple[str, str], tuple[int, ...]] = {
+CONTROL: dict[tuple[str, str], Statuses] = {
     ("GET", "/healthz"): OPEN,
-    ("GET", "/metrics"): ANYBODY,
+    ("GET", "/metrics"): METRICS,
     ("GET", "/api/v1/servicediscovery/upstreams/{service}"): OPEN,
     ("GET", "/api/v1/info"): ANYBODY,
     ("GET", "/api/v1/services"): ANYBODY,
@@ -49,68 +64,97 @@ CONTROL: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/v1/decisions"): SERVICE,
     ("GET", "/api/v1/events"): ANYBODY,
     ("GET", "/api/v1/models"): ANYBODY,
-    ("POST", "/api/v1/services/{service}/tasks"): SERVICE,
+    ("POST", "/api/v1/services/{service}/tasks"): (401, 401, 403, 403, *(200,) * 5),
     ("GET", "/api/v1/tasks"): SERVICE,
     ("GET", "/api/v1/tasks/{task_id}"): SERVICE,
-    ("POST", "/api/v1/tasks/{task_id}/priority"): SERVICE,
-    ("POST", "/api/v1/tasks/{task_id}/retry"): of_service(409),
-    ("GET", "/api/v1/tasks/{task_id}/log"): SERVICE,
-    ("GET", "/api/v1/tasks/{task_id}/log.txt"): SERVICE,
-    ("GET", "/api/v1/tasks/{task_id}/scalars"): SERVICE,
-    ("GET", "/api/v1/tasks/{task_id}/files"): SERVICE,
-    ("GET", "/api/v1/tasks/{task_id}/files/{path}"): SERVICE,
-    ("GET", "/api/v1/tasks/{task_id}/images"): of_service(404),
-    ("GET", "/api/v1/tasks/{task_id}/events"): SERVICE,
+    ("POST", "/api/v1/tasks/{task_id}/priority"): contents(),
+    ("POST", "/api/v1/tasks/{task_id}/retry"): contents(409),
+    ("GET", "/api/v1/tasks/{task_id}/log"): contents(),
+    ("GET", "/api/v1/tasks/{task_id}/log.txt"): contents(),
+    ("GET", "/api/v1/tasks/{task_id}/scalars"): contents(),
+    ("GET", "/api/v1/tasks/{task_id}/files"): contents(),
+    ("GET", "/api/v1/tasks/{task_id}/files/{path}"): contents(),
+    ("GET", "/api/v1/tasks/{task_id}/images"): contents(404),
+    ("GET", "/api/v1/tasks/{task_id}/events"): contents(),
     ("GET", "/api/v1/outputs/{path}"): BY_LINK,
-    ("POST", "/api/v1/tasks/{task_id}/cancel"): SERVICE,
-    ("DELETE", "/api/v1/services/{service}"): ADMINISTRATOR,
+    ("POST", "/api/v1/tasks/{task_id}/cancel"): contents(),
+    ("GET", "/api/v1/me"): ANYBODY,
+    ("GET", "/api/v1/users"): ADMINISTRATOR,
+    ("POST", "/api/v1/users"): ADMINISTRATOR,
+    ("GET", "/api/v1/users/{user}"): SELF,
+    ("PATCH", "/api/v1/users/{user}"): ADMINISTRATOR,
+    ("PUT", "/api/v1/users/{user}/password"): SELF,
+    ("GET", "/api/v1/users/{user}/tokens"): SELF,
+    ("POST", "/api/v1/users/{user}/tokens"): SELF,
+    ("DELETE", "/api/v1/users/{user}/tokens/{token_id}"): tuple(404 if s == 200 else s for s in SELF),
+    ("POST", "/api/v1/access"): ANYBODY,
+    ("PUT", "/api/v1/owners"): (401, 401, 200, 403, 403, 403, 200, 200, 200),
+    ("GET", "/api/v1/audit"): ADMINISTRATOR,
+    ("POST", "/api/v1/sessions"): FRONT_END,
+    ("DELETE", "/api/v1/users/{user}"): ADMINISTRATOR,
+    ("DELETE", "/api/v1/services/{service}"): (*ADMINISTRATOR[:-1], 404),
+    ("DELETE", "/api/v1/sessions/current"): (401, 401, 409, 200, 200, 200, 401, 200, 409),
 }
-"""What they are answered, in the order of the tokens; what ends something comes last."""
+"""What they are answered, in the order of `WHO`; what ends something comes last."""
 
-QUEUES: list[tuple[str, str, str, int]] = [
-    ("POST", "", "?taskType=query", 200),
-    ("POST", "/v1/infer", "?taskType=query", 200),
-    ("GET", "", "?_raw_=false", 200),
-    ("GET", "", "?_attrs_=true", 200),
-    ("GET", "", "?_search_=true&_index_=1", 200),
-    ("GET", "", "?_count_=true", 200),
-    ("GET", "", "?_watch_=true", 409),
-    ("PUT", "", "?_indexes_=1", 409),
-    ("PUT", "", "?_indexes_=1&_negative_=true", 409),
-    ("POST", "/sink", "", 200),
-    ("GET", "/sink", "?_raw_=false", 200),
-    ("GET", "/sink", "?_attrs_=true", 200),
-    ("GET", "/sink", "?_watch_=true", 200),
-    ("PUT", "/sink", "?_indexes_=99", 200),
-    ("PUT", "/sink", "?_indexes_=99&_negative_=true", 200),
-    ("DELETE", "/sink", "?_indexes_=99", 200),
-    ("DELETE", "/sink", "?_trunc_=true&_index_=1", 200),
-    ("GET", "/dead", "", 204),
-    ("POST", "/dead", "", 409),
-    ("PUT", "/dead", "?_indexes_=1", 200),
-    ("DELETE", "/dead", "?_indexes_=1", 200),
-    ("DELETE", "", "?_indexes_=99", 200),
-    ("DELETE", "", "?_trunc_=true&_index_=1", 200),
-    ("POST", "", "?_eos_=true", 200),
+PUT, LOOK, OPERATE = "put", "look", "operate"
+
+QUEUES: list[tuple[str, str, str, str, int]] = [
+    (PUT, "POST", "", "?taskType=query", 200),
+    (PUT, "POST", "/v1/infer", "?taskType=query", 200),
+    (OPERATE, "GET", "", "?_raw_=false", 200),
+    (LOOK, "GET", "", "?_attrs_=true", 200),
+    (LOOK, "GET", "", "?_search_=true&_index_=1", 200),
+    (LOOK, "GET", "", "?_count_=true", 200),
+    (OPERATE, "GET", "", "?_count_=true&_watch_=true", 409),
+    (OPERATE, "GET", "", "?_watch_=true", 409),
+    (OPERATE, "PUT", "", "?_indexes_=1", 409),
+    (OPERATE, "PUT", "", "?_indexes_=1&_negative_=true", 409),
+    (OPERATE, "POST", "/sink", "", 200),
+    (OPERATE, "GET", "/sink", "?_raw_=false", 200),
+    (LOOK, "GET", "/sink", "?_attrs_=true", 200),
+    (OPERATE, "GET", "/sink", "?_watch_=true", 200),
+    (OPERATE, "PUT", "/sink", "?_indexes_=99", 200),
+    (OPERATE, "PUT", "/sink", "?_indexes_=99&_negative_=true", 200),
+    (OPERATE, "DELETE", "/sink", "?_indexes_=99", 200),
+    (OPERATE, "DELETE", "/sink", "?_trunc_=true&_index_=1", 200),
+    (OPERATE, "GET", "/dead", "", 204),
+    (OPERATE, "POST", "/dead", "", 409),
+    (OPERATE, "PUT", "/dead", "?_indexes_=1", 200),
+    (OPERATE, "DELETE", "/dead", "?_indexes_=1", 200),
+    (OPERATE, "DELETE", "", "?_indexes_=99", 200),
+    (OPERATE, "DELETE", "", "?_trunc_=true&_index_=1", 200),
+    (OPERATE, "POST", "", "?_eos_=true", 200),
 ]
-"""Method, sub-path, operation, and the status for whom the token lets in."""
+"""Who may, method, sub-path, operation, and the status for whom the token lets in."""
+
+
+def of_queue(right: str, status: int) -> Statuses:
+    """Accounts that do not operate the service put their tasks, and see how many there are."""
+    viewer = status if right == LOOK else 403
+    member = 403 if right == OPERATE else status
+    return (401, 401, 403, viewer, member, member, status, status, status)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A service with a task, and the tokens in the order of the tables."""
+    """A service with a task, and the tokens in the order of `WHO`."""
 
     http: httpx.Client
     service: str
     task: str
+    user: str
     tokens: tuple[str | None, ...]
 
-    def statuses(self, method: str, path: str, **content: Any) -> tuple[int, ...]:
+    def statuses(self, method: str, path: str, body: Any = None, content: bytes | None = None) -> Statuses:
+        """What everybody is answered; `@n` in path and body is another number for each."""
         found = []
-        for token in self.tokens:
+        for n, token in enumerate(self.tokens):
             headers = {} if token is None else {"Authorization": token}
+            sent = None if body is None else json.loads(json.dumps(body).replace("@n", str(n)))
+            url = path.replace("@n", str(n))
             # Only the head of the answer: some are streams.
-            with self.http.stream(method, path, headers=headers, **content) as answer:
+            with self.http.stream(method, url, headers=headers, json=sent, content=content) as answer:
                 found.append(answer.status_code)
                 if answer.status_code in (401, 403):
                     assert answer.read() and answer.json()["message"]
@@ -121,9 +165,17 @@ class Asked:
 def asked(box: Box, name: str) -> Iterator[Asked]:
     own, other = box.create(name, "ScalableJob"), box.create(f"{name}-other", "ScalableJob")
     with box.client() as client:
+        accounts = [f"{name}-{role}" for role in ("viewer", "member", "owner", "admin")]
+        for account in accounts:
+            role = account.rpartition("-")[2].replace("owner", "member")
+            client.add_user(account, role=role, commands=True)
+        viewer, member, owner, admin = (client.make_token(each, "for the test").token for each in accounts)
+        assert owner is not None
+    with box.client(owner) as client:
         task = client.service(name).submit(command="true", files={"a.txt": "a"})
     with httpx.Client(base_url=box.url, timeout=20.0) as http:
-        yield Asked(http, name, task.id, (None, "wrong", other, own, TOKEN))
+        tokens = (None, "wrong", other, viewer, member, owner, own, admin, TOKEN)
+        yield Asked(http, name, task.id, accounts[2], tokens)
 
 
 def test_no_endpoint_of_the_document_is_missing_in_the_table(box: Box) -> None:
@@ -138,7 +190,11 @@ def test_no_endpoint_of_the_document_is_missing_in_the_table(box: Box) -> None:
     assert known == set(CONTROL)
 
 
-def test_the_control_api(asked: Asked) -> None:
+def test_the_control_api(box: Box, asked: Asked) -> None:
+    with box.client() as client:
+        client.set_password(asked.user, "old password")
+        for n in range(len(WHO)):
+            client.add_user(f"{asked.service}-removed{n}")
     bodies: dict[tuple[str, str], Any] = {
         ("POST", "/api/v1/services"): {"metadata": {"name": f"{asked.service}-new", "type": "Queue"}},
         ("PUT", "/api/v1/services/{service}"): {"metadata": {"name": asked.service, "type": "ScalableJob"}},
@@ -147,25 +203,39 @@ def test_the_control_api(asked: Asked) -> None:
         ("PUT", "/api/v1/services/{service}/cronscaler"): {
             "ScaleJobs": [{"Name": "evening", "Schedule": "0 0 18 * * *", "TargetSize": 1}]
         },
-        ("POST", "/api/v1/services/{service}/tasks"): {"command": "true"},
-        ("POST", "/api/v1/tasks/{task_id}/priority"): {"priority": 1},
+        ("POST", "/api/v1/services/{service}/tasks"): {"kind": "query", "data": ""},
+        ("POST", "/api/v1/tasks/{task_id}/priority"): {"priority": -1},
+        ("POST", "/api/v1/users"): {"name": f"{asked.service}-new@n"},
+        ("PATCH", "/api/v1/users/{user}"): {"limits": {"running": 3}},
+        ("PUT", "/api/v1/users/{user}/password"): {"password": "new password", "old": "old password"},
+        ("POST", "/api/v1/users/{user}/tokens"): {"name": "another"},
+        ("POST", "/api/v1/access"): {"paths": ["datasets"]},
+        ("PUT", "/api/v1/owners"): {"place": f"datasets/{asked.service}-@n", "owner": asked.user},
+        ("POST", "/api/v1/sessions"): {"name": asked.user, "proved": True},
     }
     found = {}
     for method, path in CONTROL:
-        url = path.format(service=asked.service, task_id=asked.task, path="a.txt")
+        user = (
+            f"{asked.service}-removed@n"
+            if (method, path) == ("DELETE", "/api/v1/users/{user}")
+            else asked.user
+        )
+        url = path.format(
+            service=asked.service, task_id=asked.task, path="a.txt", user=user, token_id="missing"
+        )
         if path in ("/api/v1/tasks", "/api/v1/decisions"):
             url += f"?service={asked.service}"
-        found[method, path] = asked.statuses(method, url, json=bodies.get((method, path)))
+        found[method, path] = asked.statuses(method, url, bodies.get((method, path)))
 
     assert found == CONTROL
 
 
 def test_the_queues(asked: Asked) -> None:
     found, expected = {}, {}
-    for method, sub, query, status in QUEUES:
+    for right, method, sub, query, status in QUEUES:
         url = f"/api/predict/{asked.service}{sub}{query}"
         found[method, sub, query] = asked.statuses(method, url, content=b"")
-        expected[method, sub, query] = (401, 401, 403, status, status)
+        expected[method, sub, query] = of_queue(right, status)
 
     assert found == expected
 
@@ -176,19 +246,20 @@ def test_watchers_over_a_websocket(box: Box, asked: Asked) -> None:
         headers = {} if token is None else {"Authorization": token}
         try:
             with connect(
-                f"{box.url.replace('http', 'ws')}/api/predict/{asked.service}/sink?_watch_=true",
+                f"{box.url.replace('http', 'ws')}/api/predict/{asked.service}/sink?_watch_=true&_attrs_=true",
                 additional_headers=headers,
             ):
                 found.append(101)
         except InvalidStatus as refused:
             found.append(refused.response.status_code)
 
-    assert found == [401, 401, 403, 101, 101]
+    assert found == [401, 401, 403, 403, 403, 403, 101, 101, 101]
 
 
 def test_a_service_that_does_not_exist_is_no_secret_to_who_has_a_token_and_one_to_others(
     asked: Asked,
 ) -> None:
-    assert asked.statuses("GET", "/api/predict/missing?_attrs_=true") == (401, 401, 404, 404, 404)
-    assert asked.statuses("GET", "/api/v1/services/missing") == (401, 401, 403, 403, 404)
-    assert asked.statuses("GET", "/api/v1/tasks/missing") == (401, 401, 404, 404, 404)
+    accounts = (404,) * 5
+    assert asked.statuses("GET", "/api/predict/missing?_attrs_=true") == (401, 401, 404, 404, *accounts)
+    assert asked.statuses("GET", "/api/v1/services/missing") == (401, 401, 403, 404, 404, 404, 403, 404, 404)
+    assert asked.statuses("GET", "/api/v1/tasks/missing") == (401, 401, 404, 404, *accounts)

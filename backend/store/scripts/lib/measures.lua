@@ -2,6 +2,7 @@
 -- count it once, whoever makes it. Histograms are kept by bucket, not cumulated.
 
 local BOUNDS = { 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200 }
+local USED_KEPT = 40 * 86400 -- seconds for which the use of a day is kept
 local USERS_KEPT = 1000 -- of a service; what further ones use is counted together
 
 -- Of a service that was removed nothing is counted: nobody would ever forget it.
@@ -27,8 +28,22 @@ local function count(service, name)
   redis.call('HINCRBY', P.measures .. service, 'count|' .. name, 1)
 end
 
+-- Seconds of an instance that a user has had until now, on the days (UTC) on which that was.
+local function use(user, seconds)
+  local at = tonumber(redis.call('TIME')[1])
+  local today = math.floor(at / 86400)
+  local since_midnight = math.min(math.max(0, seconds), at - today * 86400)
+  for day, part in pairs({ [today] = since_midnight, [today - 1] = math.max(0, seconds) - since_midnight }) do
+    if part > 0 then
+      redis.call('HINCRBYFLOAT', P.used .. day, user, string.format('%.6f', part))
+      redis.call('EXPIRE', P.used .. day, USED_KEPT)
+    end
+  end
+end
+
 -- Seconds of an instance, for a user: what = 'run', 'boot' or 'idle'.
 local function spend(service, what, user, seconds)
+  if what == 'run' and (user or '') ~= '' then use(user, seconds) end
   if not deployed(service) then return end
   local field = what .. '|' .. (user or '')
   local spent = P.spent .. service

@@ -1,0 +1,316 @@
+"""Commands about people: accounts, their tokens, and who did what."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_ENDPOINT,
+    AsJson,
+    DataDir,
+    Endpoint,
+    Token,
+    connected,
+    print_json,
+    print_table,
+)
+from backend.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from backend.views import AccountView
+
+app = typer.Typer(help="Accounts of the people who share a deployment.", no_args_is_help=True)
+tokens = typer.Typer(help="Tokens of accounts.", no_args_is_help=True)
+
+User = Annotated[str, typer.Argument(help="The account's name.")]
+Role = Annotated[str, typer.Argument(help="admin, member or viewer.")]
+RoleOption = Annotated[str, typer.Option(help="admin, member or viewer.")]
+Most = Annotated[str, typer.Option(help="The most at once; `none` for no limit.")]
+Seconds = Annotated[str, typer.Option(help="GPU-seconds in a day (UTC); `none` for no limit.")]
+WithPassword = Annotated[
+    bool, typer.Option("--password", help="Ask for a password (or read it from LORAPOOL_NEW_PASSWORD).")
+]
+Services = Annotated[
+    list[str] | None, typer.Option("--service", help="Only this service; may be given several times.")
+]
+Commands = Annotated[
+    bool, typer.Option("--commands", help="May run any command, which can read the files of everybody.")
+]
+Mine = Annotated[str, typer.Option("--user", help="Whose; by default the token's own account.")]
+
+
+@app.command("add")
+def user_add(
+    name: User,
+    role: RoleOption = "member",
+    password: WithPassword = False,
+    running: Most = "none",
+    queued: Most = "none",
+    gpu_seconds: Seconds = "none",
+    service: Services = None,
+    commands: Commands = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Make an account; without a password, print a token for it, which is shown this once."""
+    secret = _new_password() if password else None
+    limits = {"running": _whole(running), "queued": _whole(queued), "gpu_seconds": _number(gpu_seconds)}
+    with connected(endpoint, token, data_dir) as client:
+        view = client.add_user(
+            name, role=role, password=secret, limits=limits, services=service or (), commands=commands
+        )
+        made = None if password else client.make_token(name, "the first")
+    print(f"{view.name} is a {view.role}", file=sys.stderr)
+    if made is not None:
+        print(made.token)
+
+
+@app.command("list")
+def user_list(
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List accounts, what they have and use, and their limits."""
+    with connected(endpoint, token, data_dir) as client:
+        found = client.users()
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    rows = [
+        (
+            *(user.name, "disabled" if user.disabled else user.role),
+            *(_of(user.usage.running, user.limits.running), _of(user.usage.queued, user.limits.queued)),
+            *(_of(user.usage.gpu_seconds, user.limits.gpu_seconds), ", ".join(user.services or ["all"])),
+        )
+        for user in found
+    ]
+    head = ("USER", "ROLE", "RUNNING", "QUEUED", "GPU-SECONDS TODAY", "SERVICES")
+    print_table(head, rows, empty="no accounts: whoever has the deployment's token may do everything")
+
+
+@app.command("show")
+def user_show(
+    name: Annotated[str, typer.Argument(help="The account's name; by default the token's own.")] = "me",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Show one account, whole, as JSON."""
+    with connected(endpoint, token, data_dir) as client:
+        print_json(asdict(client.me() if name == "me" else client.user(name)))
+
+
+@app.command("limit")
+def user_limit(
+    name: User,
+    running: Annotated[str | None, typer.Option(help="Tasks that run at once; `none`: no limit.")] = None,
+    queued: Annotated[str | None, typer.Option(help="Tasks that wait; `none`: no limit.")] = None,
+    gpu_seconds: Annotated[
+        str | None, typer.Option(help="GPU-seconds in a day (UTC); `none`: no limit.")
+    ] = None,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Set limits of an account; those that are not named stay."""
+    with connected(endpoint, token, data_dir) as client:
+        limits: dict[str, Any] = asdict(client.user(name).limits)
+        if running is not None:
+            limits["running"] = _whole(running)
+        if queued is not None:
+            limits["queued"] = _whole(queued)
+        if gpu_seconds is not None:
+            limits["gpu_seconds"] = _number(gpu_seconds)
+        _told(client.change_user(name, limits=limits))
+
+
+@app.command("role")
+def user_role(
+    name: User,
+    role: Role,
+    commands: Annotated[
+        bool | None,
+        typer.Option(
+            "--commands/--no-commands", help="May run any command, which can read everybody's files."
+        ),
+    ] = None,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Make an account an admin, a member or a viewer."""
+    changes: dict[str, Any] = {"role": role} | ({} if commands is None else {"commands": commands})
+    with connected(endpoint, token, data_dir) as client:
+        _told(client.change_user(name, **changes))
+
+
+@app.command("disable")
+def user_disable(
+    name: User,
+    enable: Annotated[bool, typer.Option("--enable", help="Take it back.")] = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Let an account's tokens and sessions open nothing any more, at once."""
+    with connected(endpoint, token, data_dir) as client:
+        _told(client.change_user(name, disabled=not enable))
+
+
+@app.command("remove")
+def user_remove(
+    name: User,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Remove an account and its tokens; its tasks and files stay, and stay its name's."""
+    with connected(endpoint, token, data_dir) as client:
+        client.remove_user(name)
+    print(f"{name} was removed")
+
+
+@app.command("password")
+def user_password(
+    name: User,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Set the password of an account (asked for, or from LORAPOOL_NEW_PASSWORD); its sessions end."""
+    with connected(endpoint, token, data_dir) as client:
+        client.set_password(name, _new_password())
+    print(f"{name} has another password")
+
+
+@tokens.command("create")
+def token_create(
+    what_for: Annotated[str, typer.Argument(help="What it is for, so that one knows it again.")],
+    user: Mine = "me",
+    days: Annotated[
+        float | None, typer.Option(help="Days that it is good for; by default until revoked.")
+    ] = None,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Make a token and print it; nobody can show it again."""
+    with connected(endpoint, token, data_dir) as client:
+        print(client.make_token(user, what_for, days=days).token)
+
+
+@tokens.command("list")
+def token_list(
+    user: Mine = "me",
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """List the tokens and browser sessions of an account."""
+    with connected(endpoint, token, data_dir) as client:
+        found = client.tokens(user)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    rows = [
+        (
+            t.id,
+            t.name,
+            t.kind,
+            _day(t.created_at),
+            _day(t.expires_at),
+            _day(t.used_at),
+            ",".join(t.services or ["all"]),
+        )
+        for t in found
+    ]
+    head = ("ID", "NAME", "KIND", "MADE", "EXPIRES", "LAST USED", "SERVICES")
+    print_table(head, rows, empty="no tokens")
+
+
+@tokens.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(help="The token's id, from the list.")],
+    user: Mine = "me",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Make a token void, or end a browser's session."""
+    with connected(endpoint, token, data_dir) as client:
+        view = client.revoke_token(token_id, user)
+    print(f"{view.id} ({view.name}) opens nothing any more")
+
+
+def audit(
+    user: Annotated[str, typer.Option("--user", help="Only what this account did.")] = "",
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 50,
+    as_json: AsJson = False,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    token: Token = "",
+    data_dir: DataDir = DEFAULT_DATA,
+) -> None:
+    """Who did what, when, to what, from where; newest first. 401 and 403 were refused."""
+    with connected(endpoint, token, data_dir) as client:
+        found = client.audit(who=user, limit=limit).entries
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    rows = [(_day(e.at), e.who or e.role or "nobody", e.did, e.to, e.source, str(e.status)) for e in found]
+    print_table(("WHEN", "WHO", "DID", "TO", "FROM", "ANSWER"), rows, empty="nothing was changed yet")
+
+
+def _told(view: AccountView) -> None:
+    limits = view.limits
+    said = [
+        f"{what} at most {value:g}"
+        for what, value in (
+            ("running", limits.running),
+            ("queued", limits.queued),
+            ("GPU-seconds a day", limits.gpu_seconds),
+        )
+        if value is not None
+    ]
+    state = "is disabled" if view.disabled else f"is a {view.role}"
+    print(f"{view.name} {state}" + (f"; {', '.join(said)}" if said else ""))
+
+
+def _new_password() -> str:
+    """From the environment for scripts, else asked for twice: an argument is seen by everybody on the machine."""
+    given = os.environ.get("LORAPOOL_NEW_PASSWORD", "")
+    return given or str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _whole(text: str) -> int | None:
+    value = _number(text)
+    if value is not None and value != int(value):
+        raise InvalidInput(f"{text!r} is no whole number; nothing was changed")
+    return None if value is None else int(value)
+
+
+def _number(text: str) -> float | None:
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is neither a number nor `none`; nothing was changed") from None
+
+
+def _of(used: float, limit: float | None) -> str:
+    return f"{used:g}" if limit is None else f"{used:g} of {limit:g}"
+
+
+def _day(at: float | None) -> str:
+    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
