@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENDPOINT,
-    AsJson,
-    DataDir,
-    Endpoint,
-    Token,
-    connected,
-    print_json,
-    print_table,
-)
+from backend.cli.options import AsJson, asks_gateway, print_json, print_table
 from backend.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from backend.client import Client
     from backend.views import AccountView
 
 app = typer.Typer(help="Accounts of the people who share a deployment.", no_args_is_help=True)
@@ -47,7 +38,9 @@ Mine = Annotated[str, typer.Option("--user", help="Whose; by default the token's
 
 
 @app.command("add")
+@asks_gateway
 def user_add(
+    client: Client,
     name: User,
     role: RoleOption = "member",
     password: WithPassword = False,
@@ -56,33 +49,27 @@ def user_add(
     gpu_seconds: Seconds = "none",
     service: Services = None,
     commands: Commands = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Make an account; without a password, print a token for it, which is shown this once."""
     secret = _new_password() if password else None
     limits = {"running": _whole(running), "queued": _whole(queued), "gpu_seconds": _number(gpu_seconds)}
-    with connected(endpoint, token, data_dir) as client:
-        view = client.add_user(
-            name, role=role, password=secret, limits=limits, services=service or (), commands=commands
-        )
-        made = None if password else client.make_token(name, "the first")
+    view = client.add_user(
+        name, role=role, password=secret, limits=limits, services=service or (), commands=commands
+    )
+    made = None if password else client.make_token(name, "the first")
     print(f"{view.name} is a {view.role}", file=sys.stderr)
     if made is not None:
         print(made.token)
 
 
 @app.command("list")
+@asks_gateway
 def user_list(
+    client: Client,
     as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """List accounts, what they have and use, and their limits."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.users()
+    found = client.users()
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -99,43 +86,41 @@ def user_list(
 
 
 @app.command("show")
+@asks_gateway
 def user_show(
+    client: Client,
     name: Annotated[str, typer.Argument(help="The account's name; by default the token's own.")] = "me",
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Show one account, whole, as JSON."""
-    with connected(endpoint, token, data_dir) as client:
-        print_json(asdict(client.me() if name == "me" else client.user(name)))
+    print_json(asdict(client.me() if name == "me" else client.user(name)))
 
 
 @app.command("limit")
+@asks_gateway
 def user_limit(
+    client: Client,
     name: User,
     running: Annotated[str | None, typer.Option(help="Tasks that run at once; `none`: no limit.")] = None,
     queued: Annotated[str | None, typer.Option(help="Tasks that wait; `none`: no limit.")] = None,
     gpu_seconds: Annotated[
         str | None, typer.Option(help="GPU-seconds in a day (UTC); `none`: no limit.")
     ] = None,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Set limits of an account; those that are not named stay."""
-    with connected(endpoint, token, data_dir) as client:
-        limits: dict[str, Any] = asdict(client.user(name).limits)
-        if running is not None:
-            limits["running"] = _whole(running)
-        if queued is not None:
-            limits["queued"] = _whole(queued)
-        if gpu_seconds is not None:
-            limits["gpu_seconds"] = _number(gpu_seconds)
-        _told(client.change_user(name, limits=limits))
+    limits: dict[str, Any] = asdict(client.user(name).limits)
+    if running is not None:
+        limits["running"] = _whole(running)
+    if queued is not None:
+        limits["queued"] = _whole(queued)
+    if gpu_seconds is not None:
+        limits["gpu_seconds"] = _number(gpu_seconds)
+    _told(client.change_user(name, limits=limits))
 
 
 @app.command("role")
+@asks_gateway
 def user_role(
+    client: Client,
     name: User,
     role: Role,
     commands: Annotated[
@@ -144,82 +129,68 @@ def user_role(
             "--commands/--no-commands", help="May run any command, which can read everybody's files."
         ),
     ] = None,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Make an account an admin, a member or a viewer."""
     changes: dict[str, Any] = {"role": role} | ({} if commands is None else {"commands": commands})
-    with connected(endpoint, token, data_dir) as client:
-        _told(client.change_user(name, **changes))
+    _told(client.change_user(name, **changes))
 
 
 @app.command("disable")
+@asks_gateway
 def user_disable(
+    client: Client,
     name: User,
     enable: Annotated[bool, typer.Option("--enable", help="Take it back.")] = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Let an account's tokens and sessions open nothing any more, at once."""
-    with connected(endpoint, token, data_dir) as client:
-        _told(client.change_user(name, disabled=not enable))
+    _told(client.change_user(name, disabled=not enable))
 
 
 @app.command("remove")
+@asks_gateway
 def user_remove(
+    client: Client,
     name: User,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Remove an account and its tokens; its tasks and files stay, and stay its name's."""
-    with connected(endpoint, token, data_dir) as client:
-        client.remove_user(name)
+    client.remove_user(name)
     print(f"{name} was removed")
 
 
 @app.command("password")
+@asks_gateway
 def user_password(
+    client: Client,
     name: User,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Set the password of an account (asked for, or from LORAPOOL_NEW_PASSWORD); its sessions end."""
-    with connected(endpoint, token, data_dir) as client:
-        client.set_password(name, _new_password())
+    client.set_password(name, _new_password())
     print(f"{name} has another password")
 
 
 @tokens.command("create")
+@asks_gateway
 def token_create(
+    client: Client,
     what_for: Annotated[str, typer.Argument(help="What it is for, so that one knows it again.")],
     user: Mine = "me",
     days: Annotated[
         float | None, typer.Option(help="Days that it is good for; by default until revoked.")
     ] = None,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Make a token and print it; nobody can show it again."""
-    with connected(endpoint, token, data_dir) as client:
-        print(client.make_token(user, what_for, days=days).token)
+    print(client.make_token(user, what_for, days=days).token)
 
 
 @tokens.command("list")
+@asks_gateway
 def token_list(
+    client: Client,
     user: Mine = "me",
     as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """List the tokens and browser sessions of an account."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.tokens(user)
+    found = client.tokens(user)
     if as_json:
         print_json([asdict(each) for each in found])
         return
@@ -240,30 +211,26 @@ def token_list(
 
 
 @tokens.command("revoke")
+@asks_gateway
 def token_revoke(
+    client: Client,
     token_id: Annotated[str, typer.Argument(help="The token's id, from the list.")],
     user: Mine = "me",
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Make a token void, or end a browser's session."""
-    with connected(endpoint, token, data_dir) as client:
-        view = client.revoke_token(token_id, user)
+    view = client.revoke_token(token_id, user)
     print(f"{view.id} ({view.name}) opens nothing any more")
 
 
+@asks_gateway
 def audit(
+    client: Client,
     user: Annotated[str, typer.Option("--user", help="Only what this account did.")] = "",
     limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 50,
     as_json: AsJson = False,
-    endpoint: Endpoint = DEFAULT_ENDPOINT,
-    token: Token = "",
-    data_dir: DataDir = DEFAULT_DATA,
 ) -> None:
     """Who did what, when, to what, from where; newest first. 401 and 403 were refused."""
-    with connected(endpoint, token, data_dir) as client:
-        found = client.audit(who=user, limit=limit).entries
+    found = client.audit(who=user, limit=limit).entries
     if as_json:
         print_json([asdict(each) for each in found])
         return
