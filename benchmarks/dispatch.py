@@ -20,6 +20,7 @@ from backend.scaling import (
     RunningTask,
     Snapshot,
     WaitingTask,
+    WaitingTasks,
     expected_starts,
     parse_autoscaler,
     plan,
@@ -92,7 +93,7 @@ def service(case: Case, busy: bool, tasks: int) -> Snapshot:
     settings: dict[str, Any] = {"min": 0, "max": INSTANCES}
     if case.strategies:
         settings["strategies"] = {"avg_waiting_length": 2}
-    waiting = tuple(
+    waiting = WaitingTasks(
         WaitingTask(
             f"t{n}",
             case.kind,
@@ -100,6 +101,7 @@ def service(case: Case, busy: bool, tasks: int) -> Snapshot:
             user=f"u{n % USERS}",
             seconds=30.0,
             models=(f"m{n % case.models}",) if case.models else (),
+            index=n,
         )
         for n in range(tasks)
     )

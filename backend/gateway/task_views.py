@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backend import paths
 from backend.instance import Instance
 from backend.records import FileWritten
-from backend.store import task_queue, tasks
+from backend.store import plans, task_queue, tasks
 from backend.store.connection import AsyncStore
-from backend.store.tasks import Plan, Point
+from backend.store.plans import Plan
+from backend.store.tasks import Point
 from backend.task import Task, TaskState
 from backend.views import AttemptView, FileView, InstanceView, ProgressView, TaskView, VitalsView, read
 
@@ -71,26 +72,21 @@ _SAME = (
 
 
 async def with_plan(store: AsyncStore, task: Task) -> TaskView:
-    """One task with its place in the queue: the supervisor's plan, or, before there is one, the queue's order."""
-    if task.state is not TaskState.WAITING:
-        return task_view(task, None)
-    plan = await store.run(tasks.plan(task.service, task.id))
-    if plan is None:
-        place = await store.run(task_queue.place(task.service, task.id))
-        plan = None if place is None else Plan(place + 1, None)
-    return task_view(task, plan)
+    """One task with its place in the queue."""
+    return (await with_plans(store, [task]))[0]
 
 
-async def with_plans(store: AsyncStore, found: Iterable[Task]) -> list[TaskView]:
-    """Many tasks, asking for the plans of each service once."""
-    plans: dict[str, Mapping[str, Plan]] = {}
-    views = []
-    for task in found:
-        if task.state is TaskState.WAITING and task.service not in plans:
-            plans[task.service] = await store.run(task_queue.plans(task.service))
-        known = plans.get(task.service, {}).get(task.id)
-        views.append(task_view(task, known) if known else await with_plan(store, task))
-    return views
+async def with_plans(store: AsyncStore, found: Sequence[Task]) -> list[TaskView]:
+    """Tasks with their places: the supervisor's plans, or, before there are any, the queue's order."""
+    known: dict[str, Plan | None] = {}
+    for service in {task.service for task in found if task.state is TaskState.WAITING}:
+        ids = [task.id for task in found if task.service == service and task.state is TaskState.WAITING]
+        known |= dict(zip(ids, await store.run(plans.of(service, ids)), strict=True))
+    new = [task for task in found if task.id in known and known[task.id] is None]
+    places = await store.run_all([task_queue.place(task.service, task.id) for task in new]) if new else []
+    for task, place in zip(new, places, strict=True):
+        known[task.id] = None if place is None else Plan(place + 1, None)
+    return [task_view(task, known.get(task.id)) for task in found]
 
 
 async def load(store: AsyncStore, ids: Iterable[str]) -> list[Task]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from backend.store.connection import Store
@@ -13,6 +15,8 @@ from backend.store.keys import key
 log = logging.getLogger("lorapool.supervisor")
 
 MOST_TIMES = 10_000
+MOST_CHANGES = 100_000
+"""Announcements that are remembered for a supervisor that does not ask, as it does not lead."""
 
 Moment: TypeAlias = tuple[str, float]
 """A service, and a time in seconds since the epoch by the store's clock."""
@@ -28,7 +32,8 @@ class Events:
         self._store = store
         self._wake = wake
         self._lock = threading.Lock()
-        self._tasks: set[str] = set()
+        self._tasks: defaultdict[str, set[str]] = defaultdict(set)
+        self._count = 0
         self._times: list[Moment] = []
         self._missed = True
         self._closing = threading.Event()
@@ -38,11 +43,11 @@ class Events:
         """Begin to listen; returns at once."""
         self._thread.start()
 
-    def changed(self) -> set[str] | None:
-        """Tasks that changed since the last call; None when some may have been missed: any may have changed."""
+    def changed(self) -> Mapping[str, set[str]] | None:
+        """The tasks of each service that changed since the last call; None when any may have: some were missed."""
         with self._lock:
             tasks, missed = self._tasks, self._missed
-            self._tasks, self._missed = set(), False
+            self._tasks, self._missed, self._count = defaultdict(set), False, 0
         return None if missed else tasks
 
     def times(self) -> list[Moment]:
@@ -81,8 +86,10 @@ class Events:
         if said["kind"] == "output":
             return
         with self._lock:
-            if said["kind"] == "task":
-                self._tasks.add(said["id"])
+            if said["kind"] == "task" and not self._missed:
+                self._tasks[said["service"]].add(said["id"])
+                self._count += 1
+                self._missed = self._count > MOST_CHANGES
             if "at" in said and len(self._times) < MOST_TIMES:
                 self._times.append((said["service"], float(said["at"])))
         self._wake.set()

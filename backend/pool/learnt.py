@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.scaling import Durations, Estimator, Memory, Usage
-from backend.store.tasks import Brief
+from backend.store.briefs import Brief
 
 _MOST_STEPS = 10**9
 
@@ -57,14 +57,18 @@ class Learnt:
             return by_steps - elapsed
         return self.estimator.remaining(_kind(task), elapsed)
 
-    def ended(self, task: Brief, now: float, *, whole: bool) -> None:
-        """Take note of a task whose run ended. What was not a `whole` run costs its user, but says little of others."""
+    def ended(self, task: Brief, now: float, *, whole: bool, slots: int = 1) -> None:
+        """Take note of a task whose run ended, on an instance of so many `slots`; a query had one of them.
+
+        What was not a `whole` run costs its user, but says little of others.
+        """
         if task.started_at is None:
             return
         seconds = max(0.0, now - task.started_at)
         if whole:
             self.estimator.finished(_kind(task), seconds)
-        self.usage = self.usage.charge(task.user, seconds, now)
+        held = seconds / max(1, slots) if task.kind == "query" else seconds
+        self.usage = self.usage.charge(task.user, held, now)
         if task.progress is not None and task.progress.seconds_per_step:
             self.step_times.add(task.progress.seconds_per_step)
 

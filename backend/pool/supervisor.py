@@ -80,6 +80,7 @@ class Supervisor:
             try:
                 if self._lead():
                     self._pass()
+                    self._foresee()
                 if away:
                     log.info("the store is back")
                 away = False
@@ -124,7 +125,7 @@ class Supervisor:
         taken = [instance.device for instance in found if instance.host == socket.gethostname()]
         for pool in self._pools.values():
             began = time.monotonic()
-            self._step(pool, found, taken, changed)
+            self._step(pool, found, taken, None if changed is None else changed.get(pool.name, set()))
             self._stopwatch.passed(pool.name, time.monotonic() - began, happened)
         self._end_orphans(found)
         self._end_long_drains(found)
@@ -140,10 +141,22 @@ class Supervisor:
         except InvalidArgument as error:
             self._fault(pool.name, str(error))
         except Exception as error:
+            pool.lost()
             if self._fault(pool.name, repr(error)):
                 log.exception("service %s", pool.name)
         else:
             self._faults.pop(pool.name, None)
+
+    def _foresee(self) -> None:
+        """Go on with the forecasts until something happens, at least a little with each that is under way."""
+        until = time.monotonic() + TICK
+        under_way = [pool.forecast for pool in self._pools.values() if pool.forecast.under_way]
+        while under_way:
+            for forecast in under_way:
+                forecast.go_on()
+            if self._wake.is_set() or time.monotonic() > until:
+                return
+            under_way = [forecast for forecast in under_way if forecast.under_way]
 
     def _fault(self, service: str, what: str) -> bool:
         """Say what is wrong with a service, once; whether it is new."""

@@ -14,7 +14,7 @@ from backend.queue import attributes
 from backend.queue.contract import REQUEST_ID, NewItem, Query, Stored
 from backend.queue.patience import certainly, patiently
 from backend.service import Description
-from backend.store import instances, task_queue, tasks
+from backend.store import instances, plans, task_queue, tasks
 from backend.store.call import Call
 from backend.store.connection import AsyncStore
 from backend.store.consumers import ConsumerView, GroupView, QueueView
@@ -156,7 +156,7 @@ class TaskQueue:
             return None
         if task.state is not TaskState.WAITING:
             return Found(pending=True, consumer=f"{self.name}.{task.instance}", ahead=0)
-        plan = await self._run(tasks.plan(self.name, task.id))
+        (plan,) = await self._run(plans.of(self.name, [task.id]))
         if plan is not None:
             return Found(pending=False, consumer="", ahead=max(0, plan.position - 1))
         place = await self._run(task_queue.place(self.name, task.id))

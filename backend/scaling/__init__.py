@@ -11,7 +11,7 @@ One pass, on every event (put, finish, ready, gone, settings) and at `decision.w
     journal.record(snapshot, result.decision)                      # journal = Journal(); iterate for entries
     expected_starts(snapshot, memory.overtaken)                    # {task id: Expected(position, start | None)}
 
-Filled by the caller: `Snapshot`, `WaitingTask`, `RunningTask`, `InstanceView` (see `snapshot.py`), with
+Filled by the caller: `Snapshot`, `WaitingTasks`, `RunningTask`, `InstanceView` (see `snapshot.py`), with
 `Usage` (recent GPU-seconds per user) and `Estimator` (run times from what finished; `Durations` for cold starts).
 `settings` comes from `parse_autoscaler(description["autoscaler"])`, `scheduled` from
 `Calendar(parse_cronscaler(description["cronscaler"])).at(now)`.
@@ -25,8 +25,9 @@ from backend.scaling.fairness import Usage
 from backend.scaling.journal import Entry, Journal
 from backend.scaling.memory import Memory
 from backend.scaling.policy import Decision, Plan, decide, plan
-from backend.scaling.predict import Expected, expected_starts
-from backend.scaling.snapshot import Assignment, InstanceView, RunningTask, Snapshot, WaitingTask
+from backend.scaling.predict import Expected, expected_starts, foreseen
+from backend.scaling.snapshot import Assignment, InstanceView, RunningTask, Snapshot, after
+from backend.scaling.waiting import WaitingTask, WaitingTasks
 
 __all__ = [
     "Assignment",
@@ -47,8 +48,11 @@ __all__ = [
     "Snapshot",
     "Usage",
     "WaitingTask",
+    "WaitingTasks",
+    "after",
     "decide",
     "expected_starts",
+    "foreseen",
     "parse_autoscaler",
     "parse_cronscaler",
     "pick",

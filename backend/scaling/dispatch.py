@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from backend.scaling.fairness import MAX_OVERTAKEN, Lines
-from backend.scaling.snapshot import Assignment, InstanceView, Snapshot, WaitingTask
+from backend.scaling.snapshot import Assignment, InstanceView, Snapshot
+from backend.scaling.waiting import WaitingTask
 
 LOOK_AHEAD = 16
 MAX_LEAD = 300.0
@@ -202,7 +203,7 @@ class _Pass:
                 and task.models
                 and (task.kind == "query" or self._places[0].idle)
                 and _short(task)
-                and rank[task.id] == rank[head.id]
+                and rank(task) == rank(head)
                 and task.created_at <= oldest + MAX_LEAD
                 and share <= least.beside(task.user) + MAX_SHARE_AHEAD
             ):

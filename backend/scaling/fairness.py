@@ -13,10 +13,12 @@ import heapq
 import math
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
-from backend.scaling.snapshot import Snapshot, WaitingTask
+from backend.scaling.snapshot import Snapshot
+from backend.scaling.waiting import Entry, WaitingTask
 
 MAX_OVERTAKEN = 16
 """How many younger tasks may pass one task, by fair share or for the sake of a warm model."""
@@ -61,54 +63,66 @@ class Lines:
     def __init__(self, snapshot: Snapshot, overtaken: Mapping[str, int]) -> None:
         self._snapshot = snapshot
         self._overtaken = overtaken
+        self._top = snapshot.waiting.top
         self.share = shares(snapshot)
-        self.position = {task.id: place for place, task in enumerate(snapshot.waiting)}
-        self.rank = _ranks(snapshot)
-        self.lines = self._split()
+        self._room = self._rooms()
 
-    def _split(self) -> dict[str, list[WaitingTask]]:
-        lines: dict[str, list[WaitingTask]] = {}
-        for task in self._snapshot.waiting:
-            lines.setdefault(task.user, []).append(task)
+    def _rooms(self) -> dict[str, int]:
+        """How many tasks of each user have a place in a line."""
         running = Counter(run.user for i in self._snapshot.instances for run in i.running)
-        for user, line in lines.items():
-            line.sort(key=lambda task: -self.rank[task.id])
+        rooms = self._snapshot.waiting.counts()
+        for user in rooms:
             limit = self._snapshot.settings.user_limit(user)
             if limit is not None:
-                del line[max(0, limit - running[user]) :]
-        return {user: line for user, line in lines.items() if line}
+                rooms[user] = min(rooms[user], max(0, limit - running[user]))
+        return {user: room for user, room in rooms.items() if room}
+
+    def __len__(self) -> int:
+        return sum(self._room.values())
+
+    def rank(self, task: Entry) -> int:
+        """The priority that a task has by now."""
+        hours = max(0, math.floor((self._snapshot.now - task.created_at) / AGING_SECONDS))
+        return min(self._top, task.priority + hours)
+
+    def _line(self, user: str) -> Iterator[WaitingTask]:
+        return islice(self._snapshot.waiting.line(user, self.rank), self._room[user])
 
     def turns(self) -> Iterator[WaitingTask]:
         """Every task that may run, in the order of turns, charging each to its user as it is given."""
         share = dict(self.share)
-        ready: list[tuple[int, float, int, str, int]] = []
-        overdue: dict[int, list[tuple[int, int, str, int]]] = {}
+        lines = {user: self._line(user) for user in self._room}
+        heads: dict[str, WaitingTask] = {}
+        ready: list[tuple[int, float, int, str]] = []
+        overdue: dict[int, list[tuple[int, int, str]]] = {}
         given: Counter[int] = Counter()
-        at = dict.fromkeys(self.lines, 0)
 
         def offer(user: str) -> None:
-            if at[user] == len(self.lines[user]):
+            head = next(lines[user], None)
+            if head is None:
+                heads.pop(user, None)
                 return
-            head = self.lines[user][at[user]]
-            rank, place = self.rank[head.id], self.position[head.id]
-            heapq.heappush(ready, (-rank, share.get(user, 0.0), place, user, at[user]))
+            heads[user], rank = head, self.rank(head)
+            heapq.heappush(ready, (-rank, share.get(user, 0.0), head.index, user))
             due = given[rank] + MAX_OVERTAKEN - self._overtaken.get(head.id, 0)
-            heapq.heappush(overdue.setdefault(rank, []), (due, place, user, at[user]))
+            heapq.heappush(overdue.setdefault(rank, []), (due, head.index, user))
 
-        for user in self.lines:
+        def stale(user: str, index: int) -> bool:
+            return user not in heads or heads[user].index != index
+
+        for user in lines:
             offer(user)
         while ready:
-            rank, user, turn = -ready[0][0], ready[0][3], ready[0][4]
+            rank, index, user = -ready[0][0], ready[0][2], ready[0][3]
             late = overdue[rank]
-            while late and late[0][3] != at[late[0][2]]:
+            while late and stale(late[0][2], late[0][1]):
                 heapq.heappop(late)
-            if turn != at[user]:
+            if stale(user, index):
                 heapq.heappop(ready)
                 continue
             if late and late[0][0] <= given[rank]:
                 user = late[0][2]
-            task = self.lines[user][at[user]]
-            at[user] += 1
+            task = heads[user]
             given[rank] += 1
             share[user] = share.get(user, 0.0) + _charge(task.seconds, task.kind, self._snapshot.slots)
             yield task
@@ -121,26 +135,31 @@ class Lines:
         it, whose turn was not yet, as often as it was `skipped` to meet a warm model or a free slot.
         """
         gone: dict[int, list[int]] = {}
-        for task in begun:
-            gone.setdefault(self.rank[task], []).append(self.position[task])
-        for positions in gone.values():
-            positions.sort()
-        heads = {next((t.id for t in line if t.id not in begun), "") for line in self.lines.values()}
+        for task in self._known(begun):
+            gone.setdefault(self.rank(task), []).append(task.index)
+        for indexes in gone.values():
+            indexes.sort()
+        heads = {task.id: task for task in self._heads(begun)}
+        behind = {*self._overtaken, *skipped} - begun - heads.keys()
         counts: dict[str, int] = {}
-        for task in ({*heads, *self._overtaken, *skipped} - begun) & self.position.keys():
-            passed = skipped.get(task, 0)
-            if task in heads:
-                lower = (positions for rank, positions in gone.items() if rank <= self.rank[task])
-                passed = sum(len(positions) - bisect(positions, self.position[task]) for positions in lower)
-            total = self._overtaken.get(task, 0) + passed
+        for task in (*heads.values(), *self._known(behind)):
+            passed = skipped.get(task.id, 0)
+            if task.id in heads:
+                lower = (indexes for rank, indexes in gone.items() if rank <= self.rank(task))
+                passed = sum(len(indexes) - bisect(indexes, task.index) for indexes in lower)
+            total = self._overtaken.get(task.id, 0) + passed
             if total:
-                counts[task] = total
+                counts[task.id] = total
         return counts
 
+    def _heads(self, begun: set[str]) -> Iterator[WaitingTask]:
+        for user in self._room:
+            head = next((task for task in self._line(user) if task.id not in begun), None)
+            if head is not None:
+                yield head
 
-def eligible(snapshot: Snapshot, overtaken: Mapping[str, int]) -> list[WaitingTask]:
-    """The waiting tasks that an instance could run now, in the order of their turns."""
-    return list(Lines(snapshot, overtaken).turns())
+    def _known(self, tasks: Iterable[str]) -> Iterator[WaitingTask]:
+        return (found for task in tasks if (found := self._snapshot.waiting.find(task)) is not None)
 
 
 def shares(snapshot: Snapshot) -> dict[str, float]:
@@ -156,15 +175,3 @@ def shares(snapshot: Snapshot) -> dict[str, float]:
 def _charge(seconds: float | None, kind: str, slots: int) -> float:
     seconds = UNKNOWN_SECONDS if seconds is None else seconds
     return seconds / slots if kind == "query" else seconds
-
-
-def _ranks(snapshot: Snapshot) -> dict[str, int]:
-    if not snapshot.waiting:
-        return {}
-    top = max(task.priority for task in snapshot.waiting)
-    return {
-        task.id: min(
-            top, task.priority + max(0, math.floor((snapshot.now - task.created_at) / AGING_SECONDS))
-        )
-        for task in snapshot.waiting
-    }

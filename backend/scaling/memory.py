@@ -51,9 +51,9 @@ class Memory:
     def observe(self, snapshot: Snapshot) -> Self:
         """Take note of tasks not seen before, and of whether there is any work."""
         newest = self.arrivals[-1] if self.arrivals else -math.inf
-        work = [task.created_at for task in snapshot.waiting]
-        work += [run.created_at for instance in snapshot.instances for run in instance.running]
-        new = sorted(at for at in work if at > newest)
+        running = [run.created_at for instance in snapshot.instances for run in instance.running]
+        new = sorted([*snapshot.waiting.newest(newest, ARRIVALS), *(at for at in running if at > newest)])
+        work = bool(snapshot.waiting or running)
         empty = None if work else (snapshot.now if self.empty_since is None else self.empty_since)
         if not new and empty == self.empty_since:
             return self

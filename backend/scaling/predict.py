@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from backend.instance import InstanceState
-from backend.scaling.fairness import eligible
+from backend.scaling.fairness import Lines
 from backend.scaling.policy import ASSUMED_COLD_START
 from backend.scaling.snapshot import Snapshot
 from backend.scaling.timeline import Timeline, boot_end, slots_of
@@ -21,8 +21,10 @@ class Expected:
     start: float | None
 
 
-def expected_starts(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None) -> dict[str, Expected]:
-    """Run the waiting tasks on the instances that exist or are starting, by expected times.
+def foreseen(
+    snapshot: Snapshot, overtaken: Mapping[str, int] | None = None
+) -> Iterator[tuple[str, Expected]]:
+    """Run the waiting tasks on the instances that exist or are starting, by expected times; one after another.
 
     Later arrivals and later scaling are not foreseen; a task held back by its user's running limit stands behind
     all others with no known start.
@@ -34,10 +36,16 @@ def expected_starts(snapshot: Snapshot, overtaken: Mapping[str, int] | None = No
             timeline.add(slots_of(instance, snapshot.now))
         elif instance.state is InstanceState.STARTING:
             timeline.add([boot_end(instance, snapshot, cold)] * instance.slots)
-    expected: dict[str, Expected] = {}
-    for task in eligible(snapshot, overtaken or {}):
+    told: set[str] = set()
+    for task in Lines(snapshot, overtaken or {}).turns():
         start = timeline.take(task.kind, task.seconds)
-        expected[task.id] = Expected(len(expected) + 1, None if math.isinf(start) else start)
-    for task in snapshot.waiting:
-        expected.setdefault(task.id, Expected(len(expected) + 1, None))
-    return expected
+        told.add(task.id)
+        yield task.id, Expected(len(told), None if math.isinf(start) else start)
+    if len(told) < len(snapshot.waiting):
+        held_back = (task.id for task in snapshot.waiting if task.id not in told)
+        yield from ((task, Expected(at, None)) for at, task in enumerate(held_back, len(told) + 1))
+
+
+def expected_starts(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None) -> dict[str, Expected]:
+    """All that is `foreseen`, by task."""
+    return dict(foreseen(snapshot, overtaken))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
+from itertools import count, takewhile
 from typing import Any, Protocol
 
 from backend.instance import InstanceState
@@ -23,8 +23,9 @@ from backend.scaling.memory import Memory
 from backend.scaling.offline import offline_optimum
 from backend.scaling.plot import Sample
 from backend.scaling.policy import plan
-from backend.scaling.snapshot import Assignment, InstanceView, RunningTask, Snapshot, WaitingTask
+from backend.scaling.snapshot import Assignment, InstanceView, RunningTask, Snapshot
 from backend.scaling.trace import TraceTask
+from backend.scaling.waiting import WaitingTask, WaitingTasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class Replay:
         self._random = random.Random(world.seed)
         self._order = count()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
-        self._waiting: list[int] = []
+        # An entry has no run time: that is guessed when it is looked at.
+        self._waiting = WaitingTasks[WaitingTask](view=self._guessed)
         self._instances: dict[str, _Instance] = {}
         self._estimator = Estimator()
         self._boots = Durations(size=20)
@@ -132,7 +134,7 @@ class Replay:
         self._starts = 0
         self._kills = 0
         self._switches = 0
-        self._overtaken = Counter[int]()
+        self._overtaken = Counter[str]()
         self.samples: list[Sample] = []
 
     def run(self) -> Outcome:
@@ -173,16 +175,15 @@ class Replay:
         return Snapshot(
             now=now,
             settings=self._settings,
-            waiting=tuple(self._waiting_task(index) for index in self._waiting),
+            waiting=self._waiting,
             instances=tuple(self._view(now, instance) for instance in self._instances.values()),
             cold_start=self._boots.median,
         )
 
-    def _waiting_task(self, index: int) -> WaitingTask:
-        task = self._trace[index]
+    def _guessed(self, entry: WaitingTask) -> WaitingTask:
+        task = self._trace[int(entry.id)]
         seconds = self._estimator.expected(task.key) if self._world.estimates else None
-        models = base_model(task) if self._world.affinity and self._world.switch else ()
-        return WaitingTask(str(index), "command", task.arrival, seconds=seconds, models=models)
+        return replace(entry, seconds=seconds)
 
     def _view(self, now: float, instance: _Instance) -> InstanceView:
         if instance.task is None:
@@ -200,7 +201,12 @@ class Replay:
         return self._estimator.remaining(self._trace[instance.task].key, now - started_at)
 
     def _arrive(self, index: int, now: float) -> None:
-        self._waiting.append(index)
+        self._put(index, index)
+
+    def _put(self, index: int, place: int) -> None:
+        task = self._trace[index]
+        models = base_model(task) if self._world.affinity and self._world.switch else ()
+        self._waiting.put(WaitingTask(str(index), "command", task.arrival, models=models, index=place))
 
     def _start(self, now: float) -> None:
         self._starts += 1
@@ -219,9 +225,9 @@ class Replay:
 
     def _begin(self, now: float, index: int, instance: _Instance) -> None:
         task = self._trace[index]
-        place = self._waiting.index(index)
-        self._overtaken.update(self._waiting[:place])
-        del self._waiting[place]
+        for earlier in takewhile(lambda other: other.id != str(index), self._waiting):
+            self._overtaken[earlier.id] += 1
+        self._waiting.take(str(index))
         loading = self._load(instance, base_model(task)) if self._world.switch else 0.0
         instance.task = index
         instance.until = now + loading + task.service
@@ -254,8 +260,8 @@ class Replay:
     def _kill(self, now: float, name: str) -> None:
         index = self._instances[name].task
         if index is not None:
-            self._waiting.insert(0, index)
             self._kills += 1
+            self._put(index, -self._kills)
         self._remove(now, name)
 
     def _remove(self, now: float, name: str) -> None:

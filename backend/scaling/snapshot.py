@@ -7,29 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backend.instance import InstanceState
 from backend.scaling.autoscaler import Autoscaler
 from backend.scaling.cron import Scheduled
+from backend.scaling.waiting import WaitingTasks
 from backend.task import Kind
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingTask:
-    """A task in the queue. `seconds` is its expected run time.
-
-    `models` are keys of what it needs warm, the most expensive to load first (base model, then LoRAs).
-    `avoid` names the instance where it failed the last time.
-    """
-
-    id: str
-    kind: Kind
-    created_at: float
-    user: str = ""
-    priority: int = 0
-    seconds: float | None = None
-    models: tuple[str, ...] = ()
-    avoid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +61,7 @@ class InstanceView:
 class Snapshot:
     """One service at one moment.
 
-    `waiting` is in queue order (what was handed back stands at the head). `slots` is what a new instance would have.
+    `slots` is what a new instance would have.
     `cold_start` is the measured time from ordering an instance to its first task. `places` is how many instances
     the launcher can hold at once for this service, the present ones included, None for no such limit.
     `usage` is each user's recent GPU-seconds without what runs now (see `fairness.Usage`). `metrics` holds
@@ -87,7 +71,7 @@ class Snapshot:
 
     now: float
     settings: Autoscaler
-    waiting: tuple[WaitingTask, ...] = ()
+    waiting: WaitingTasks[Any] = field(default_factory=WaitingTasks)
     instances: tuple[InstanceView, ...] = ()
     slots: int = 1
     cold_start: float | None = None
@@ -125,15 +109,15 @@ def after(snapshot: Snapshot, assignments: tuple[Assignment, ...]) -> Snapshot:
     """The snapshot as it will be once `assignments` are carried out."""
     if not assignments:
         return snapshot
-    given = {a.task: a.instance for a in assignments}
     begun: dict[str, list[RunningTask]] = {}
-    for task in snapshot.waiting:
-        if task.id in given:
+    for made in assignments:
+        task = snapshot.waiting.find(made.task)
+        if task is not None:
             run = RunningTask(task.id, task.kind, task.created_at, snapshot.now, task.user, task.seconds)
-            begun.setdefault(given[task.id], []).append(run)
+            begun.setdefault(made.instance, []).append(run)
     return replace(
         snapshot,
-        waiting=tuple(task for task in snapshot.waiting if task.id not in given),
+        waiting=snapshot.waiting.without(made.task for made in assignments),
         instances=tuple(
             replace(i, state=InstanceState.BUSY, running=(*i.running, *begun[i.id]), idle_since=None)
             if i.id in begun

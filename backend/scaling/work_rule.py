@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from backend.instance import InstanceState
-from backend.scaling.fairness import eligible
+from backend.scaling.fairness import Lines
 from backend.scaling.memory import Memory
 from backend.scaling.snapshot import Snapshot
 from backend.scaling.timeline import Timeline, boot_end, slots_of
@@ -97,8 +97,8 @@ class _Need:
 def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: float) -> _Need:
     """Walk through the waiting tasks in turn, giving each to the instance that is free first."""
     now = snapshot.now
-    waiting = eligible(snapshot, memory.overtaken) if snapshot.waiting else []
-    need = _Need(patience, len(waiting))
+    lines = Lines(snapshot, memory.overtaken)
+    need = _Need(patience, len(lines))
     timeline = Timeline()
     for instance in snapshot.instances:
         if instance.ready:
@@ -106,7 +106,7 @@ def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: flo
     starting = [i for i in snapshot.instances if i.state is InstanceState.STARTING]
     boots = sorted((boot_end(i, snapshot, cold) for i in starting), reverse=True)
     room = max(0, snapshot.most - len(snapshot.counted))
-    for place, task in enumerate(waiting):
+    for place, task in enumerate(lines.turns()):
         if timeline.earliest(task.kind) - now <= patience:
             need.reached += 1
             soonest = now + max(patience / 20, SHORTEST_RECHECK)
@@ -118,7 +118,7 @@ def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: flo
             need.starts += 1
             timeline.add([now + cold] * snapshot.slots)
         else:
-            need.starts += len(waiting) - place
+            need.starts += len(lines) - place
             break
         timeline.take(task.kind, task.seconds)
     return need

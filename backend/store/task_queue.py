@@ -1,4 +1,4 @@
-"""Calls about the waiting tasks of a service as a queue: pages, positions, plans."""
+"""Calls about the waiting tasks of a service as a queue: pages, positions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 
 from backend.store.call import Call, command
 from backend.store.keys import key
-from backend.store.tasks import Plan
 
 
 def page(service: str, start: int, count: int) -> Call[list[str]]:
@@ -16,20 +15,10 @@ def page(service: str, start: int, count: int) -> Call[list[str]]:
 
 
 def place(service: str, task: str) -> Call[int | None]:
-    """How many tasks stand before this one; None when it does not wait."""
-    return command("LPOS", key("rq_queue", service), task).then(
+    """How many tasks stand before this one; None when it does not wait. Quick for one that was put lately."""
+    return command("LPOS", key("rq_queue", service), task, "RANK", -1).then(
         lambda answer: None if answer is None else int(answer)
     )
-
-
-def plans(service: str) -> Call[dict[str, Plan]]:
-    """What the supervisor expects of the waiting tasks."""
-
-    def read(answer: dict[bytes, bytes] | list[bytes]) -> dict[str, Plan]:
-        pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
-        return {task.decode(): Plan(*json.loads(text)) for task, text in pairs}
-
-    return command("HGETALL", key("plan", service)).then(read)
 
 
 def active_count(service: str) -> Call[int]:

@@ -259,92 +259,6 @@ def maybe(task: str) -> Call[Task | None]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
-    """What a scheduling pass needs of a task: everything but its payload and its history.
-
-    `last_instance` is the one that handed a waiting task back.
-    """
-
-    id: str
-    state: TaskState
-    kind: Kind
-    index: int
-    created_at: float
-    user: str
-    priority: int
-    instance: str
-    attempt: int
-    started_at: float | None
-    assigned_at: float | None
-    progress: Progress | None
-    details: dict[str, Any]
-    last_instance: str = ""
-
-
-_BRIEF = (
-    *("state", "kind", "index", "created_at", "user", "priority"),
-    *("instance", "attempt", "started_at", "assigned_at", "progress", "details", "last_instance"),
-)
-
-
-def brief(task: str) -> Call[Brief | None]:
-    """One task for a scheduling pass; None when it is unknown."""
-    return briefs([task]).then(lambda found: found[0])
-
-
-def briefs(of: Sequence[str]) -> Call[list[Brief | None]]:
-    """Many tasks for a scheduling pass, in the order of their ids; None for those that are unknown."""
-
-    def read(answer: bytes) -> list[Brief | None]:
-        found = json.loads(answer.decode("utf-8", "replace"))
-        return [_brief(task, values) for task, values in zip(of, found, strict=True)]
-
-    return script("briefs", len(_BRIEF), *_BRIEF, *of).then(read)
-
-
-def _brief(task: str, values: Sequence[str | Literal[False]]) -> Brief | None:
-    state, kind, index, created_at, user, priority, *rest = (value or "" for value in values)
-    instance, attempt, started_at, assigned_at, progress, details, last_instance = rest
-    if not state:
-        return None
-    said = records.decode(progress) if progress else None
-    return Brief(
-        id=task,
-        state=TaskState(state),
-        kind=cast(Kind, kind),
-        index=int(index),
-        created_at=float(created_at),
-        user=user,
-        priority=int(priority or 0),
-        instance=instance,
-        attempt=int(attempt or 0),
-        started_at=_time(started_at),
-        assigned_at=_time(assigned_at),
-        progress=said if isinstance(said, Progress) else None,
-        details=json.loads(details) if details and details != "{}" else {},
-        last_instance=last_instance,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Ids of a service's tasks: those that wait, in the order of the RQ queue, and those that instances hold."""
-
-    waiting: list[str]
-    active: list[str]
-
-
-def look(service: str) -> Call[Look]:
-    """What there is to be scheduled."""
-
-    def read(answer: bytes) -> Look:
-        found = json.loads(answer)
-        return Look(list(found["waiting"]), list(found["active"]))
-
-    return script("look", service).then(read)
-
-
 def by_request(service: str, request_id: str) -> Call[str | None]:
     """The id of the task that a request id stands for."""
     return command("HGET", key("requests", service), request_id).then(_maybe_text)
@@ -424,27 +338,6 @@ def files(task: str, after: int = 0) -> Call[list[FileWritten]]:
         return [record for record in found if isinstance(record, FileWritten)]
 
     return command("LRANGE", key("files", task), after, -1).then(read)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """When a waiting task is expected to start. `position` 1 is next; the time is seconds since the epoch."""
-
-    position: int
-    expected_start: float | None
-
-
-def save_plan(service: str, plans: Mapping[str, Plan]) -> Call[Any]:
-    """Replace what is expected of the waiting tasks."""
-    texts = {task: json.dumps([plan.position, plan.expected_start]) for task, plan in plans.items()}
-    return script("plan", service, json.dumps(texts))
-
-
-def plan(service: str, task: str) -> Call[Plan | None]:
-    """What is expected of one waiting task."""
-    return command("HGET", key("plan", service), task).then(
-        lambda answer: Plan(*json.loads(answer)) if answer else None
-    )
 
 
 def _flat(fields: Mapping[str, Any]) -> list[Argument]:

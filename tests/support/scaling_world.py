@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from backend.instance import InstanceState
-from backend.scaling import InstanceView, RunningTask, Snapshot, WaitingTask, parse_autoscaler
+from backend.scaling import InstanceView, RunningTask, Snapshot, WaitingTask, WaitingTasks, parse_autoscaler
 from backend.task import Kind
 
 NOW = 10_000.0
@@ -58,6 +60,11 @@ def busy(
     return InstanceView(name, state, NOW - age, slots, runs or (running(f"on-{name}"),), loaded=loaded)
 
 
+def numbered(tasks: Iterable[WaitingTask]) -> WaitingTasks[WaitingTask]:
+    """Tasks in the order given."""
+    return WaitingTasks(replace(task, index=number) for number, task in enumerate(tasks))
+
+
 def snapshot(
     *parts: WaitingTask | InstanceView,
     now: float = NOW,
@@ -68,7 +75,7 @@ def snapshot(
     return Snapshot(
         now=now,
         settings=parse_autoscaler({"min": 0, "max": 5, **(autoscaler or {})}),
-        waiting=tuple(part for part in parts if isinstance(part, WaitingTask)),
+        waiting=numbered(part for part in parts if isinstance(part, WaitingTask)),
         instances=tuple(part for part in parts if isinstance(part, InstanceView)),
         **more,
     )

@@ -1,5 +1,10 @@
--- Replace what is expected of a service's waiting tasks. ARGV: service, JSON object task -> text
-local name = P.plan .. ARGV[1]
-redis.call('DEL', name)
-for task, text in pairs(cjson.decode(ARGV[2])) do redis.call('HSET', name, task, text) end
-return 1
+-- Note what is expected of some waiting tasks; what does not wait any more has no plan. ARGV: service, (task, text) *
+local name, written = P.plan .. ARGV[1], {}
+for i = 2, #ARGV, 2 do
+  if redis.call('HGET', P.task .. ARGV[i], 'state') == 'waiting' then
+    written[#written + 1] = ARGV[i]
+    written[#written + 1] = ARGV[i + 1]
+  end
+end
+if #written > 0 then redis.call('HSET', name, unpack(written)) end
+return #written / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.store import instances, streams, tasks
+from backend.store import briefs, instances, streams, tasks
 from backend.store.keys import key
 from backend.store.streams import Item
 from backend.store.tasks import Answer, Holder
@@ -71,7 +71,7 @@ def test_a_query_that_goes_back_remembers_where_it_was(world: World) -> None:
     instance = world.instance()
     holder = query(world, instance)
     world.store.run(tasks.give_back(holder, "500", counted=True, max_delivery=3))
-    brief = world.store.run(tasks.brief(holder.task))
+    brief = world.store.run(briefs.brief(holder.task))
     assert brief is not None
     assert (brief.last_instance, brief.instance) == (instance, "")
 

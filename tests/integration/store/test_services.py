@@ -8,9 +8,10 @@ from backend.deploy import deploy
 from backend.errors import InvalidArgument, NotFound
 from backend.instance import InstanceState
 from backend.service import parse
-from backend.store import instances, pools, services, task_queue, tasks
+from backend.store import instances, plans, pools, services, task_queue, tasks
 from backend.store.keys import key
-from backend.store.tasks import NewTask, Plan
+from backend.store.plans import Plan
+from backend.store.tasks import NewTask
 from backend.task import TaskState
 from tests.support.store_world import World
 
@@ -41,7 +42,7 @@ def test_removing_ends_everything_of_it(world: World) -> None:
     world.assigned(other, assigned)
     world.store.run(pools.save(world.service, {"x": 1}))
     world.store.run(pools.note_decision(world.service, {"x": 1}, changes=True))
-    world.store.run(tasks.save_plan(world.service, {waiting: Plan(1, None)}))
+    world.store.run(plans.save({waiting: Plan(1, None)}, world.service))
     world.store.run_all(services.forget(world.service))
     # no task can be put, none waits
     with pytest.raises(NotFound):
@@ -81,11 +82,14 @@ def test_what_a_supervisor_learnt_and_decided_is_kept(world: World) -> None:
     assert [each["n"] for each in world.store.run(pools.decisions(world.service, 2))] == [2, 1]
 
 
-def test_plans_are_replaced_whole(world: World) -> None:
-    world.store.run(tasks.save_plan(world.service, {"a": Plan(1, 5.5), "b": Plan(2, None)}))
-    assert world.store.run(task_queue.plans(world.service)) == {"a": Plan(1, 5.5), "b": Plan(2, None)}
-    world.store.run(tasks.save_plan(world.service, {"b": Plan(1, None)}))
-    assert world.store.run(tasks.plan(world.service, "a")) is None
-    assert world.store.run(tasks.plan(world.service, "b")) == Plan(1, None)
-    world.store.run(tasks.save_plan(world.service, {}))
-    assert world.store.run(task_queue.plans(world.service)) == {}
+def test_only_what_waits_has_a_plan(world: World) -> None:
+    first, second = world.put(), world.put()
+    planned = {first: Plan(1, 5.5), second: Plan(2, None), "nobody": Plan(3, None)}
+    assert world.store.run(plans.save(planned, world.service)) == 2
+    ids = [second, first, "nobody"]
+    assert world.store.run(plans.of(world.service, ids)) == [Plan(2, None), Plan(1, 5.5), None]
+    # one that is handed out, and one that is cancelled, have none any more, nor do they get one
+    world.assigned(world.instance(), first)
+    world.store.run(tasks.cancel(second))
+    assert world.store.run(plans.save(planned, world.service)) == 0
+    assert world.store.run(plans.count(world.service)) == 0

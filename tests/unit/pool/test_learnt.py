@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from backend.pool.learnt import Learnt
 from backend.records import Progress
-from backend.store.tasks import Brief
+from backend.store.briefs import Brief
 from backend.task import TaskState
 
 NOW = 10_000.0

@@ -14,9 +14,10 @@ from backend.pool import pool as pool_module
 from backend.pool.learnt import Learnt
 from backend.pool.pool import Pool, read_instances
 from backend.records import Progress
-from backend.store import instances, pools, services, task_queue, tasks
+from backend.store import briefs, instances, plans, pools, services, task_queue, tasks
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
+from backend.store.plans import Plan
 from backend.task import TaskState
 from tests.support.fake_launcher import FakeLauncher
 from tests.support.store_world import World
@@ -42,6 +43,11 @@ class Box(World):
     def step(self, changed: set[str] | None = None) -> None:
         present = read_instances(self.store)
         self.pool.step(present, [instance.device for instance in present], changed)
+        while self.pool.forecast.under_way:
+            self.pool.forecast.go_on()
+
+    def planned(self, *tasks: str) -> list[Plan | None]:
+        return self.store.run(plans.of(self.service, tasks))
 
     def up(self, instance: str) -> str:
         """An ordered instance comes up."""
@@ -220,8 +226,8 @@ class TestStarts:
         pauses = []
         for _ in range(4):
             waited = 0.0
-            failures = box.pool._failures
-            while box.pool._failures == failures:
+            failures = box.pool.starts.failures
+            while box.pool.starts.failures == failures:
                 offset[0] += 0.1
                 waited += 0.1
                 box.step()
@@ -236,7 +242,7 @@ class TestStarts:
         (name,) = box.launcher.orders
         box.up(name)
         box.step()
-        assert box.pool._failures == 0
+        assert box.pool.starts.failures == 0
 
     def test_one_that_ended_before_it_was_ready_counts_as_failed_too(self, box: Box) -> None:
         box.put()
@@ -245,7 +251,7 @@ class TestStarts:
         box.store.run(instances.gone(name, "no such module", counted=True, max_delivery=3))
         box.step()
         assert len(box.launcher.orders) == 1
-        assert box.pool._failures == 1
+        assert box.pool.starts.failures == 1
 
     def test_it_gets_a_device_that_nobody_has(self, box: Box) -> None:
         box.launcher.devices = ["cuda:0", "cuda:1"]
@@ -319,7 +325,7 @@ class TestLearning:
     def test_a_run_that_succeeded_says_how_long_such_take(self, box: Box) -> None:
         for _ in range(3):
             self.end(box, TaskState.SUCCEEDED)
-        brief = box.store.run(tasks.brief(box.put()))
+        brief = box.store.run(briefs.brief(box.put()))
         assert brief is not None
         assert box.pool.learnt.expected(brief) == pytest.approx(40.0, abs=10.0)
         assert box.pool.learnt.usage.at_time(time.time()).seconds["ana"] == pytest.approx(120, abs=20)
@@ -327,7 +333,7 @@ class TestLearning:
     def test_a_run_that_was_broken_off_says_nothing_but_was_used(self, box: Box) -> None:
         for _ in range(3):
             self.end(box, TaskState.CANCELLED)
-        brief = box.store.run(tasks.brief(box.put()))
+        brief = box.store.run(briefs.brief(box.put()))
         assert brief is not None
         assert box.pool.learnt.expected(brief) is None
         assert box.pool.learnt.usage.at_time(time.time()).seconds["ana"] > 100
@@ -368,9 +374,9 @@ class TestForecast:
         box.store.run(tasks.append(holder, [], [progress], batch=1))
         box.pool.learnt.step_times.add(0.5)
         box.step()
-        plans = box.store.run(task_queue.plans(box.service))
-        assert (plans[first].position, plans[second].position) == (1, 2)
-        starts = [plans[task].expected_start for task in (first, second)]
+        planned = box.planned(first, second)
+        assert [plan and plan.position for plan in planned] == [1, 2]
+        starts = [plan and plan.expected_start for plan in planned]
         assert starts[0] is not None and starts[1] is not None
         assert starts[0] - time.time() == pytest.approx(30.0, abs=5.0)
         assert starts[1] - starts[0] == pytest.approx(50.0, abs=5.0)
@@ -378,10 +384,10 @@ class TestForecast:
     def test_a_forecast_does_not_outlive_its_task(self, box: Box) -> None:
         task = box.put()
         box.step()
-        assert task in box.store.run(task_queue.plans(box.service))
+        assert box.planned(task) != [None]
         box.store.run(tasks.cancel(task))
         box.step()
-        assert box.store.run(task_queue.plans(box.service)) == {}
+        assert box.planned(task) == [None]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Random schedules of a pool against promises: the live pool, policy, dispatch and reaper on a real store.
 
-Only the launcher, the instances and the time are played. The same ones each time;
-`LORAPOOL_SCHEDULES` is a number of others to run.
+Only the launcher, the instances and the time are played; a pass knows of changes what was announced. The same ones
+each time; `LORAPOOL_SCHEDULES` is a number of others to run.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from backend.pool.reaper import Reaper
 from backend.pool.supervisor import IDLE_HANDS
 from backend.scaling.fairness import MAX_OVERTAKEN
 from backend.service import parse
-from backend.store import instances, pools, services, tasks
+from backend.store import briefs, instances, pools, services, tasks
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
 from backend.store.tasks import Holder, NewTask
 from backend.task import Task, TaskState
+from tests.support.ear import Ear
 from tests.support.fake_launcher import FakeLauncher
 from tests.support.virtual_time import VirtualClock, VirtualStore
 
@@ -96,6 +97,7 @@ class Schedules(RuleBasedStateMachine):
         self.store = VirtualStore(url)
         self.store.redis.flushdb()
         self.clock = VirtualClock(self.store)
+        self.ear = Ear(self.store)
         self.launcher = WatchedLauncher()
         self.put_tasks: dict[str, str] = {}
         self.ends: Counter[str] = Counter()
@@ -112,6 +114,7 @@ class Schedules(RuleBasedStateMachine):
         try:
             self._all_comes_to_an_end()
         finally:
+            self.ear.close()
             self.store.close()
 
     # the deployment
@@ -216,7 +219,7 @@ class Schedules(RuleBasedStateMachine):
         if self.reaper.reap(found, {SERVICE: MAX_DELIVERY}, idle_hands):
             found = read_instances(self.store)
         draining = {i.id for i in found if i.state is InstanceState.DRAINING}
-        self.pool.step(found, [])
+        self.pool.step(found, [], self.ear.changed(SERVICE))
         self.launcher.played |= {
             name: Played() for name in self.launcher.orders.keys() - self.launcher.played
         }
@@ -266,7 +269,7 @@ class Schedules(RuleBasedStateMachine):
         states = Counter(i.state for i in present)
         counted = sum(states[state] for state in PRESENT)
         assert counted <= high, f"{counted} instances, {high} allowed"
-        if self.clock.monotonic() >= self.pool._start_after:
+        if self.clock.monotonic() >= self.pool.starts.after:
             assert counted >= low, f"{counted} instances that count ({states}), {low} wanted"
 
     @rule()
@@ -416,7 +419,7 @@ class Schedules(RuleBasedStateMachine):
     def every_task_is_in_one_place_and_an_end_is_an_end(self) -> None:
         self.seen = None
         seen = self._see()
-        waiting = self.store.run(tasks.look(SERVICE)).waiting
+        waiting = self.store.run(briefs.look(SERVICE)).waiting
         held = [t for i in seen.instances for t in i.tasks]
         final = [name for name, t in seen.tasks.items() if t.final]
         assert Counter([*waiting, *held, *final]) == Counter(self.put_tasks.keys())

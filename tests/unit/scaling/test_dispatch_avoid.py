@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.instance import InstanceState
-from backend.scaling import InstanceView, RunningTask, Snapshot, WaitingTask, parse_autoscaler
+from backend.scaling import InstanceView, RunningTask, Snapshot, WaitingTask, WaitingTasks, parse_autoscaler
 from backend.scaling.dispatch import pick
 from backend.task import Kind
 
@@ -13,7 +13,7 @@ def given(*instances: InstanceView, kind: Kind = "query", avoid: str = "a") -> s
     snapshot = Snapshot(
         now=100.0,
         settings=parse_autoscaler({"min": 0, "max": 5}),
-        waiting=(WaitingTask("t", kind, 0.0, avoid=avoid),),
+        waiting=WaitingTasks([WaitingTask("t", kind, 0.0, avoid=avoid)]),
         instances=instances,
         slots=2,
     )

@@ -23,13 +23,13 @@ from backend.scaling import (
     pick,
     plan,
 )
-from backend.scaling.fairness import MAX_OVERTAKEN, eligible
+from backend.scaling.fairness import MAX_OVERTAKEN, Lines
 from backend.task import Kind
-from tests.support.scaling_world import busy, idle, queue, running, snapshot, waiting
+from tests.support.scaling_world import busy, idle, numbered, queue, running, snapshot, waiting
 
 
 def order(seen: Snapshot) -> list[str]:
-    return [task.id for task in eligible(seen, {})]
+    return [task.id for task in Lines(seen, {}).turns()]
 
 
 class TestOnePass:
@@ -126,7 +126,7 @@ class History:
         return Snapshot(
             self.now,
             parse_autoscaler({"min": 0, "max": 9, "max_running_per_user": self.limit}),
-            tuple(self.queue),
+            numbered(self.queue),
             tuple(self._view(f"i{n}") for n in range(self.instances)),
             slots=self.slots,
             usage=self.usage.at_time(self.now).seconds,
