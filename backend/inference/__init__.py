@@ -15,5 +15,6 @@ A query comes by HTTP, is read (`request`), its names looked up in the data fold
     drawing.py      one query while it is drawn: Stable Diffusion step by step, other pipelines whole
     engine.py       the thread that has the device
     server.py       the HTTP face
+    progress_line.py  how it tells how far a query is
     grid.py         pictures of a checkpoint grid on one sheet
 """

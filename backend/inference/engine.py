@@ -47,7 +47,7 @@ class ChosenLora:
 
 @dataclass(eq=False)
 class Ticket:
-    """One query on its way. `changed` is notified on every step; read the rest with it held.
+    """One query on its way. `changed` is notified on every step; read the rest with it held. `ended` is set at the end.
 
     `preview` is (step, pixels (1, height, width, 3)); `error` or `drawn` is set at the end.
     """
@@ -59,6 +59,7 @@ class Ticket:
     kind: Hashable
     since: float = field(default_factory=time.monotonic)
     changed: threading.Condition = field(default_factory=threading.Condition)
+    ended: threading.Event = field(default_factory=threading.Event)
     phase: str = "waiting for the device"
     step: int = 0
     steps: int = 0
@@ -78,6 +79,8 @@ class Ticket:
             for name, value in values.items():
                 setattr(self, name, value)
             self.changed.notify_all()
+        if self.over:
+            self.ended.set()
 
 
 class Engine:

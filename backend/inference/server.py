@@ -16,8 +16,6 @@ import json
 import logging
 import secrets
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,15 +25,14 @@ from backend import paths
 from backend.errors import InvalidInput, LorapoolError, PathOutsideDataFolder, TooLarge
 from backend.inference import delivery, drawing, pictures
 from backend.inference.engine import Engine, Ticket
+from backend.inference.progress_line import NotWanted, ProgressLine
 from backend.inference.request import parse
 from backend.worker.app_request import FINAL, JOB_DIR, LOADED, PROGRESS_URL, REQUEST_ID
 
 log = logging.getLogger("lorapool.inference")
 
 LARGEST = 32 << 20
-_PROGRESS_EVERY = 0.2
-_PROGRESS_SECONDS = 5.0
-_GONE = 410
+_PROGRESS_EVERY = 0.25
 
 
 class Cancelled(LorapoolError):
@@ -143,62 +140,47 @@ class Companion:
     """Stays with a query until it is over, and passes on how far it is."""
 
     def __init__(self, ticket: Ticket, url: str, folder: Path | None) -> None:
-        self._ticket, self._url, self._folder = ticket, url, folder
+        self._ticket, self._folder = ticket, folder
+        self._line = ProgressLine(url) if url else None
         self._said: tuple[str, int] | None = None
         self._shown = 0
 
     def stay(self) -> None:
-        """Come back when it is over.
+        """Come back when it is over. Sleeps meanwhile: a thread that wakes at each step would hold up the drawing.
 
         Raises:
             Cancelled: nobody wants it any more; it is taken off the device.
         """
-        ticket, next_word = self._ticket, time.monotonic() + _PROGRESS_EVERY
-        while True:
-            with ticket.changed:
-                while not ticket.over and time.monotonic() < next_word:
-                    ticket.changed.wait(max(0.01, next_word - time.monotonic()))
-                if ticket.over:
-                    return
-                phase, step, steps, preview = ticket.phase, ticket.step, ticket.steps, ticket.preview
-            next_word = time.monotonic() + _PROGRESS_EVERY
-            if self._url:
-                self._speak(phase, step, steps)
+        ticket = self._ticket
+        try:
+            while not ticket.ended.wait(_PROGRESS_EVERY):
+                with ticket.changed:
+                    phase, step, steps, preview = ticket.phase, ticket.step, ticket.steps, ticket.preview
+                if self._line is None:
+                    continue
+                self._speak(self._line, phase, step, steps)
                 if preview is not None and preview[0] > self._shown and self._folder is not None:
-                    self._show(self._folder, *preview)
+                    self._show(self._line, self._folder, *preview)
+        except NotWanted:
+            ticket.set(cancelled=True)
+            raise Cancelled("it was cancelled") from None
+        finally:
+            if self._line is not None:
+                self._line.close()
 
-    def _speak(self, phase: str, step: int, steps: int) -> None:
+    def _speak(self, line: ProgressLine, phase: str, step: int, steps: int) -> None:
         if self._said == (phase, step):
             return
         if self._said is None or self._said[0] != phase:
-            self._post({"type": "phase", "name": phase})
+            line.say({"type": "phase", "name": phase})
         if steps:
-            self._post({"step": step, "total": steps})
+            line.say({"step": step, "total": steps})
         self._said = (phase, step)
 
-    def _show(self, folder: Path, step: int, pixels: Any) -> None:
+    def _show(self, line: ProgressLine, folder: Path, step: int, pixels: Any) -> None:
         self._shown = step
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"preview-{step:04d}.png"
         path.write_bytes(pictures.png(drawing.images(pixels)[0]))
-        self._post(
-            {
-                "type": "file",
-                "kind": "sample",
-                "path": str(path),
-                "step": step,
-                "label": self._ticket.request.prompt[:500],
-            }
-        )
-
-    def _post(self, record: Mapping[str, Any]) -> None:
-        request = urllib.request.Request(self._url, json.dumps(record).encode(), method="POST")
-        try:
-            urllib.request.urlopen(request, timeout=_PROGRESS_SECONDS).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == _GONE:
-                self._ticket.set(cancelled=True)
-                raise Cancelled("it was cancelled") from None
-        except OSError:
-            pass  # whoever listened is away; the pictures are still wanted
+        label = self._ticket.request.prompt[:500]
+        line.say({"type": "file", "kind": "sample", "path": str(path), "step": step, "label": label})

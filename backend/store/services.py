@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from backend.errors import NotFound
@@ -65,6 +66,12 @@ def names() -> Call[list[str]]:
     return command("SMEMBERS", key("services")).then(lambda answer: sorted(item.decode() for item in answer))
 
 
+@lru_cache(maxsize=256)
+def _described(text: str) -> Description:
+    """Every query and every pass of the supervisor reads its service: what has not changed is not parsed again."""
+    return parse(json.loads(text)).description
+
+
 def get(name: str) -> Call[Deployed]:
     """One service. Reading raises NotFound."""
 
@@ -74,7 +81,7 @@ def get(name: str) -> Call[Deployed]:
         if "description" not in fields:
             raise NotFound(f"there is no service {name!r}")
         return Deployed(
-            parse(json.loads(fields["description"])).description,
+            _described(fields["description"]),
             fields.get("token", ""),
             float(fields.get("created_at") or 0),
             fields.get("stopped") == "1",

@@ -60,6 +60,8 @@ class ProgressServer:
 class _Handler(BaseHTTPRequestHandler):
     ears: dict[str, Hear]
     timeout = _SECONDS
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         self.send_response(self._take())
@@ -69,6 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self) -> int:
         size = self.headers.get("Content-Length", "")
         if not size.isdecimal() or int(size) > _LARGEST:
+            self.close_connection = True  # what it would say next is still the body of this one
             return 400
         record = _record(self.rfile.read(int(size)))
         hear = self.ears.get(self.path.strip("/"))

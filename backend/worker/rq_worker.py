@@ -7,6 +7,8 @@ and abandoned jobs are the supervisor's affair, so RQ's own notions of them are 
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
@@ -25,6 +27,7 @@ AtWork: TypeAlias = Callable[[str], AbstractContextManager[None]]
 _LONG = 30 * 24 * 3600
 _DEQUEUE_SECONDS = 20
 _HEARTBEAT_MARGIN = 60  # as in RQ's own heartbeat
+_BEAT_EVERY = 5.0
 
 
 class InstanceWorker(SimpleWorker):  # type: ignore[misc]
@@ -33,6 +36,7 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
     death_penalty_class = TimerDeathPenalty
     max_connection_wait_time = 1.0
     at_work: AtWork
+    _beaten = -math.inf
 
     def _install_signal_handlers(self) -> None:
         """Signals belong to the instance's main thread."""
@@ -64,7 +68,11 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
             connection.expire(self.key, self.worker_ttl + _HEARTBEAT_MARGIN)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """RQ's sign of life and its end, in one step."""
+        """RQ's sign of life and its end, in one step. One just after another would cost a query its time for nothing."""
+        if pipeline is None and timeout is None:
+            if time.monotonic() - self._beaten < _BEAT_EVERY:
+                return
+            self._beaten = time.monotonic()
         with self._together(pipeline) as connection:
             super().heartbeat(timeout, connection)
 

@@ -7,12 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from backend.errors import LorapoolError, NotFound
 from backend.service import Description
 from backend.settings import Settings
 from backend.store import instances, services, tasks
+from backend.store.call import Call
 from backend.store.connection import Store
 from backend.store.instances import Orders
 from backend.store.tasks import Holder
@@ -98,8 +99,9 @@ class Runs:
             return
         holder = Holder(task_id, attempt, self._instance)
         try:
-            task = self._ask(lambda: self._store.run(tasks.get(task_id)))
-            run = self._run_of(task)
+            known: list[Call[Any]] = [tasks.get(task_id), services.get(self._service)]
+            task, deployed = self._ask(lambda: self._store.run_all(known))
+            run = self._run_of(task, deployed.description)
         except LorapoolError as error:
             self._give_back(holder, str(error), self._ask)
             return
@@ -159,39 +161,36 @@ class Runs:
         for run in self.present().values():
             run.lose()
 
-    def _run_of(self, task: Task) -> Run:
+    def _run_of(self, task: Task, service: Description) -> Run:
         """A query is a request to an app, and never run as a command."""
         if task.kind == "query":
             self._on_query()
-            return QueryRun(self._query_surroundings(), task)
-        return CommandRun(self._surroundings(), task)
+            return QueryRun(self._query_surroundings(service), task)
+        return CommandRun(self._surroundings(service), task)
 
-    def _query_surroundings(self) -> QuerySurroundings:
+    def _query_surroundings(self, service: Description) -> QuerySurroundings:
         return QuerySurroundings(
             store=self._store,
             settings=self._settings,
             instance=self._instance,
-            service=self._description(),
+            service=service,
             app=self._app,
             progress=self._progress,
             lost=self._lost,
             loaded=self.note_loaded,
         )
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, service: Description) -> Surroundings:
         plain, training = self._templates
         return Surroundings(
             store=self._store,
             settings=self._settings,
             instance=self._instance,
-            service=self._description(),
+            service=service,
             plain_template=plain,
             training_template=training,
             lost=self._lost,
         )
-
-    def _description(self) -> Description:
-        return self._ask(lambda: self._store.run(services.get(self._service))).description
 
     def _give_back(
         self, holder: Holder, reason: str, ask: Callable[[Callable[[], TaskState]], TaskState]
