@@ -13,6 +13,7 @@
     ├── QueueFull                  a queue is at its capacity (450, as EAS answers)
     ├── StaleAttempt               a late word from an attempt that is no longer the task's current one
     ├── StoreUnavailable           the store does not answer; nothing acknowledged is lost (503)
+    ├── StorageUnavailable     an object store does not answer or refuses us; files wait on this machine (503)
     └── RunFailed                  a training or command ended without what it promised
 
 Each message says what happened, what is still safe, and what to do. An error carries its facts as
@@ -115,6 +116,16 @@ class StoreUnavailable(LorapoolError):
     def __init__(self, message: str, *, in_doubt: bool = False) -> None:
         super().__init__(message)
         self.in_doubt = in_doubt
+
+
+class StorageUnavailable(LorapoolError):
+    """An object store does not answer. `refused`: it did, and will not do what is asked, so that waiting is no help."""
+
+    status = 503
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class RunFailed(LorapoolError):

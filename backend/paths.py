@@ -1,6 +1,6 @@
 """The data folder, and the one place where a path that a user named becomes a real one.
 
-datasets/  models/  loras/  jobs/<task id>/  store/  logs/
+datasets/  models/  loras/  jobs/<task id>/  mounts/  store/  logs/
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from pathlib import Path
 from backend.errors import PathOutsideDataFolder
 
 DATASETS, MODELS, LORAS, JOBS, STORE, LOGS = "datasets", "models", "loras", "jobs", "store", "logs"
+MOUNTS = "mounts"
+"""What stands behind `storage[]` of descriptions; made when it is needed."""
+ALSO_ALLOWED = "LORAPOOL_FOLDERS"
+"""Variable of a run with the folders besides the data folder that its service's description lends it."""
 ENDPOINT = "endpoint"
 """A file that is there while a deployment is up: the address of its gateway."""
 
@@ -32,7 +36,8 @@ def confined(data_dir: Path, path: str | Path, *, field: str | None = None) -> P
         resolved = (root / Path(text).expanduser()).resolve()
     except (RuntimeError, OSError):
         raise PathOutsideDataFolder(text, field) from None
-    if resolved != root and root not in resolved.parents:
+    lent = [Path(each) for each in os.environ.get(ALSO_ALLOWED, "").split(os.pathsep) if each]
+    if not any(each == resolved or each in resolved.parents for each in (root, *lent)):
         raise PathOutsideDataFolder(text, field)
     return resolved
 

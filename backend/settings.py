@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     stay in the store (0: for ever), and `keep_tasks` how many of them do (0: all); what they wrote into their job
     folders stays in any case. `audit_days` is how long the audit log reaches back (0: as far as its most entries do).
     `metrics_token` opens `/metrics` and nothing else.
+    `storage_patience` is for how long an object store that does not answer is waited for,
+    before a training for its inputs and after it until the last result is sent; `storage_cache_gb` what the fetched
+    inputs of all tasks may take on this machine's disk.
 
     `launcher` is where instances run; `end_instances` says whether a supervisor that stops ends them, or leaves them to
     the next one. `kubernetes_…`: the namespace and the context of the kube-config ('': as found), a file with the pod
@@ -50,6 +53,8 @@ class Settings(BaseSettings):
     drain_deadline: float = Field(default=0.0, ge=0)
     keep_days: float = Field(default=30.0, ge=0)
     keep_tasks: int = Field(default=100_000, ge=0)
+    storage_patience: float = Field(default=600.0, ge=0)
+    storage_cache_gb: float = Field(default=100.0, gt=0)
     launcher: Literal["local", "kubernetes"] = "local"
     end_instances: bool = True
     kubernetes_namespace: str = ""
@@ -82,6 +87,8 @@ _PLAIN = (
         "keep_tasks",
         "audit_days",
         "metrics_token",
+        "storage_patience",
+        "storage_cache_gb",
     ),
     *("launcher", "end_instances"),
     *(f"kubernetes_{name}" for name in ("namespace", "context", "pod_template", "owner", "gpu")),
@@ -103,7 +110,12 @@ def read(**given: Any) -> Settings:
         raise InvalidArgument(variable, f"{first['msg']} (it is {first['input']!r})") from None
 
 
-SECRETS = ("LORAPOOL_TOKEN", "LORAPOOL_METRICS_TOKEN", "REDIS_URL", "LORAPOOL_ENDPOINT")
+SECRETS = (
+    *("LORAPOOL_TOKEN", "LORAPOOL_METRICS_TOKEN", "REDIS_URL", "LORAPOOL_ENDPOINT"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN"),
+    *("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN"),
+)
 """Variables that a task's program is not given: it could act for everybody with them."""
 
 

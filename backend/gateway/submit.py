@@ -24,10 +24,12 @@ from backend.gateway.answers import plain_json
 from backend.gateway.context import Gateway
 from backend.gateway.models import models_of
 from backend.service import Description
+from backend.storage.mounts import mounts_of
 from backend.store import task_queue, tasks
 from backend.store.tasks import NewTask
 from backend.task import Task
 from backend.worker.command import training_arguments, words
+from backend.worker.task_files import names_a_mount
 
 _TEXT_FILE = 1 << 20
 
@@ -122,7 +124,7 @@ async def store_task(
     folder = paths.job_dir(gateway.settings.data_dir, new.id)
     made = await asyncio.to_thread(_write, folder, files)
     try:
-        await asyncio.to_thread(_check, gateway, new)
+        await asyncio.to_thread(_check, gateway, service, new)
         if await gateway.store.run(task_queue.ended(service.name)):
             raise Conflict(
                 f"the queue of {service.name} was ended and takes no more tasks; nothing was queued"
@@ -162,19 +164,25 @@ def _write(folder: Path, files: Mapping[str, str]) -> bool:
     return made
 
 
-def _check(gateway: Gateway, new: NewTask) -> None:
-    """Refuse a training whose arguments or files cannot work, in the words that the trainer itself would use."""
+def _check(gateway: Gateway, service: Description, new: NewTask) -> None:
+    """Refuse a training whose arguments or files cannot work, in the words that the trainer itself would use.
+
+    One that names files of its service's storage is looked at by its instance, which is the first to have them.
+    """
     if new.kind != "command" or gateway.settings.sd_scripts_dir:
         return
     argv = new.argv if new.argv is not None else words(new.data)
     arguments = training_arguments(argv) if argv else None
-    if arguments is None:
+    if arguments is None or argv is None:
+        return
+    data_dir = gateway.settings.data_dir
+    if service.storage and names_a_mount(mounts_of(service, data_dir), argv, paths.job_dir(data_dir, new.id)):
         return
     # Only those who submit trainings pay for reading the table of arguments.
     from backend.training import checks
     from backend.training.arguments import parse
 
-    checks.check(parse(arguments, data_dir=gateway.settings.data_dir))
+    checks.check(parse(arguments, data_dir=data_dir))
 
 
 async def again(gateway: Gateway, caller: Caller, service: Description, task: Task) -> Task:

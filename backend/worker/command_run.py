@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from backend.worker.outcome import Outcome, judge
 from backend.worker.patience import patiently
 from backend.worker.program import Ending, Program
 from backend.worker.reporter import Reporter, Sink
+from backend.worker.task_files import TaskFiles
 from backend.worker.wish import Wish, stronger
 
 log = logging.getLogger("lorapool.instance")
@@ -58,9 +59,11 @@ class CommandRun:
 
     def __init__(self, around: Surroundings, task: Task) -> None:
         self._around = around
-        self._task = task
+        job_dir = paths.job_dir(around.settings.data_dir, task.id)
+        self._files = TaskFiles(around.service, around.settings, task, job_dir, instance=around.instance)
+        self._task = task = self._files.task
         self._holder = Holder(task.id, task.attempt, around.instance)
-        self._job_dir = paths.job_dir(around.settings.data_dir, task.id)
+        self._job_dir = job_dir
         service = around.service
         self._sink = Sink(
             service.sink if service.logs_to_queue("command") else "",
@@ -141,6 +144,23 @@ class CommandRun:
             log_file=self._job_dir / "log.txt",
             give_up=self._given_up,
         )
+        if self._files.mounts:
+            reporter.say([], [Phase("fetching its inputs")])
+            reporter.flush()
+
+        def say(line: str) -> None:
+            reporter.say([line], [])
+            reporter.flush()
+
+        with self._files.in_place(say, self._unwanted):
+            self._plan = replace(self._plan, argv=self._files.argv(self._plan.argv))
+            outcome = self._run(reporter)
+            if self._files.mounts:
+                self._send_results(outcome, reporter)
+        return outcome
+
+    def _run(self, reporter: Reporter) -> Outcome:
+        """Run the program to its end, and judge that."""
         state = self._last_state()
         plan = self._plan.resumed(state, mid_epoch=state is None or self._resumes_mid_epoch())
         reporter.say(self._opening(plan), [Phase("starting")])
@@ -163,6 +183,17 @@ class CommandRun:
             if plan.training and ending.exit_code == 0 and not self._failure
             else "",
         )
+
+    def _send_results(self, outcome: Outcome, reporter: Reporter) -> None:
+        """See that what the run has written reaches its object store, as long as nobody wants the instance back."""
+        reporter.say([], [Phase("sending its results")])
+        reporter.flush()
+        output = Path(self._output) if self._output and outcome.verdict == "succeeded" else None
+        reporter.say(self._files.finish(self._unwanted, also=output), [])
+        reporter.flush()
+
+    def _unwanted(self) -> bool:
+        return self._wish is not None or self._given_up()
 
     def _ending(self, program: Program, interpreter: Interpreter, reporter: Reporter) -> Ending:
         with self._lock:
@@ -190,15 +221,15 @@ class CommandRun:
         """Start the program; a template that is being replaced is waited for. None when it was not wanted any more."""
         around = self._around
         template = around.training_template if plan.entry else around.plain_template
-        environment = command.environment(
-            self._task, os.environ, data_dir=around.settings.data_dir, job_dir=self._job_dir
+        environment = (
+            command.environment(
+                self._task, os.environ, data_dir=around.settings.data_dir, job_dir=self._job_dir
+            )
+            | self._files.environment
         )
         deadline = time.monotonic() + around.settings.start_deadline
 
-        def unwanted() -> bool:
-            return self._wish is not None or self._given_up()
-
-        while not unwanted():
+        while not self._unwanted():
             try:
                 return Program(
                     template,
@@ -207,7 +238,7 @@ class CommandRun:
                     environment=environment,
                     cwd=self._job_dir,
                     deadline=max(1.0, deadline - time.monotonic()),
-                    give_up=unwanted,
+                    give_up=self._unwanted,
                 )
             except TemplateUnavailable:
                 if time.monotonic() > deadline:
@@ -324,12 +355,13 @@ class _Listening:
 
     def _noted(self, said: tuple[list[str], list[Record]]) -> tuple[list[str], list[Record]]:
         lines, records = said
+        notes = self._run._files.notes()
         for line in lines:
             if line.strip():
                 self._run._last_line = line.strip()
         for record in records:
             self._run._hear(record)
-        return said
+        return [*lines, *notes], records
 
 
 def _shortened(reason: str) -> str:

@@ -1,0 +1,150 @@
+"""One file to an object store: whole or in parts, taken up again where it broke off, checked when it is there.
+
+What is sent carries its MD5, so that the store itself refuses bytes that changed on the way; the SHA-256 of the whole
+file goes along as metadata. A large file goes in parts whose upload is noted first: after a crash of either side the
+parts that the store has are not sent again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from backend.errors import StorageUnavailable
+from backend.storage.objects import ObjectStore, Part, Remote
+from backend.storage.records import Record, Records, sha256_of
+
+ONE_PIECE = 8 << 20
+"""Bytes up to which a file is sent in one request, and of which a part has at least as many."""
+MOST_PARTS = 9_000
+
+
+class Changed(Exception):
+    """The file was written to while it was being sent; it is sent again when it rests."""
+
+
+def part_size(size: int) -> int:
+    """Bytes of a part: S3 takes 10,000 of them."""
+    return max(ONE_PIECE, -(-size // MOST_PARTS))
+
+
+def is_sent(record: Record | None, status: os.stat_result) -> bool:
+    """Whether the store has the file as it is now."""
+    return record is not None and bool(record.etag) and record.is_of(status)
+
+
+def send(
+    store: ObjectStore,
+    records: Records,
+    file: Path,
+    path: str,
+    *,
+    moved: Callable[[int], None] = lambda _: None,
+    give_up: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Bring a file to `path` of the store. False when another process of this machine is at it.
+
+    `moved` hears of bytes that got there.
+
+    Raises:
+        StorageUnavailable: the store did not take it; what it has of it is kept for the next try.
+        Changed: the file is being written to.
+        FileNotFoundError: it is gone.
+    """
+    with records.locked(path, wait=False) as mine:
+        if not mine:
+            return False
+        status = file.stat()
+        record = records.get(path)
+        if is_sent(record, status):
+            return True
+        sha256 = sha256_of(file)
+        if record is not None and record.etag and (record.size, record.sha256) == (status.st_size, sha256):
+            records.put(replace(record, mtime_ns=status.st_mtime_ns))
+            return True
+        if status.st_size <= ONE_PIECE:
+            expected = _in_one_piece(store, file, path, sha256)
+            moved(status.st_size)
+        else:
+            begun = _begun(store, records, record, _Wanted(file, path, status, sha256))
+            expected = _in_parts(store, begun, file, moved, give_up)
+        if not Record(path, "", status.st_size, status.st_mtime_ns).is_of(file.stat()):
+            raise Changed(path)
+        remote = _checked(store, path, status.st_size, sha256, expected)
+        records.put(
+            Record(path, str(file), status.st_size, status.st_mtime_ns, sha256=sha256, etag=remote.etag)
+        )
+        return True
+
+
+def _in_one_piece(store: ObjectStore, file: Path, path: str, sha256: str) -> str:
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Changed(path)
+    store.put(path, data, sha256)
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+class _Wanted:
+    """What is to be sent in parts."""
+
+    def __init__(self, file: Path, path: str, status: os.stat_result, sha256: str) -> None:
+        self.file, self.path, self.status, self.sha256 = file, path, status, sha256
+
+
+def _begun(store: ObjectStore, records: Records, record: Record | None, wanted: _Wanted) -> Record:
+    """The record of an upload in parts: the one that broke off, if it was of this very file, else a new one."""
+    if record is not None and record.upload:
+        same = record.is_of(wanted.status) and record.sha256 == wanted.sha256
+        if same and store.parts(wanted.path, record.upload) is not None:
+            return record
+        store.abandon(wanted.path, record.upload)
+    fresh = Record(
+        wanted.path,
+        str(wanted.file),
+        wanted.status.st_size,
+        wanted.status.st_mtime_ns,
+        sha256=wanted.sha256,
+        upload=store.begin(wanted.path, wanted.sha256),
+        part_size=part_size(wanted.status.st_size),
+    )
+    records.put(fresh)
+    return fresh
+
+
+def _in_parts(
+    store: ObjectStore, begun: Record, file: Path, moved: Callable[[int], None], give_up: Callable[[], bool]
+) -> str:
+    """Send what is missing and put it together; the entity tag that the whole should have."""
+    there = {part.number: part for part in store.parts(begun.path, begun.upload) or ()}
+    parts: list[Part] = []
+    digests = b""
+    with file.open("rb") as opened:
+        # Up to the size it had: a file that grows as fast as it is sent would have no end.
+        for number in range(1, -(-begun.size // begun.part_size) + 1):
+            data = opened.read(begun.part_size)
+            if give_up():
+                raise StorageUnavailable(f"sending {begun.path} was broken off; it goes on later")
+            digest = hashlib.md5(data, usedforsecurity=False)
+            digests += digest.digest()
+            have = there.get(number)
+            if have is None or have.etag.strip('"') != digest.hexdigest():
+                have = store.put_part(begun.path, begun.upload, number, data)
+                moved(len(data))
+            parts.append(have)
+    store.complete(begun.path, begun.upload, parts)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _checked(store: ObjectStore, path: str, size: int, sha256: str, expected: str) -> Remote:
+    """What the store has at `path` now, seen to be what was sent: by size, and by one of the two hashes."""
+    remote, noted = store.head(path)
+    same_hash = noted == sha256 if noted else remote.etag == expected
+    if remote.size != size or not same_hash:
+        raise StorageUnavailable(
+            f"{store.place.url}{path} is not what was sent ({remote.size} of {size} bytes); it is sent again"
+        )
+    return remote
