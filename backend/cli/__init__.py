@@ -2,6 +2,7 @@
 
 command.py     the list of commands, and what an error looks like
 options.py     flags that many commands share, tables, JSON
+kohya.py       kohya-ss
 processes.py   up, demo, gateway, supervisor, worker, gui, doctor
 submit.py      submit, tool
 tasks.py       ps, logs, cancel

@@ -7,18 +7,30 @@ import sys
 
 import typer
 
-from backend.cli import dataset, form, pictures, pool, processes, scaling, service, submit, tasks, users
+from backend.cli import (
+    dataset,
+    form,
+    kohya,
+    pictures,
+    pool,
+    processes,
+    scaling,
+    service,
+    submit,
+    tasks,
+    users,
+)
 from backend.errors import InvalidInput, LorapoolError
 
 _COMMANDS = (
     *(processes.up, processes.demo, processes.gateway, processes.supervisor, processes.worker, processes.gui),
-    processes.doctor,
+    *(processes.doctor, kohya.kohya_ss),
     *(submit.submit, submit.tool, pictures.generate, pictures.grid, pictures.models),
     *(tasks.ps, tasks.logs, tasks.cancel, pool.why, pool.instances),
     *(tasks.show, tasks.retry, tasks.priority, tasks.curve, tasks.files, tasks.download),
     *(scaling.replay, scaling.workload, users.audit),
 )
-_TAKES_A_COMMAND = (submit.submit, submit.tool)
+_TAKES_A_COMMAND = (submit.submit, submit.tool, kohya.kohya_ss)
 
 app = typer.Typer(
     name="lorapool",
