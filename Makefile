@@ -1,7 +1,7 @@
 # Two commands are all a newcomer needs:
 #   make demo   sets everything up, trains the sample LoRA while you watch, leaves the front end running
 #   make test   sets everything up, runs all tests
-# TEST_JOBS is how many files of the quick tests run at once.
+# TEST_JOBS is how many files of tests run at once.
 # PIP_ARGS is handed to every `pip install` (an index of your own, a proxy, a wheel folder).
 
 PYTHON ?= python3
@@ -28,7 +28,7 @@ test: $(VENV)/ready-test browser
 	$(SAY) 'Running the tests'
 	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS) tests/unit tests/integration
 	$(SAY) 'Running the tests of whole deployments, and those in a browser'
-	@$(BIN)/python -m pytest $(TEST_ARGS) tests/e2e tests/chaos tests/browser
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS) tests/browser tests/e2e tests/chaos
 
 lint: $(VENV)/ready-test
 	$(BIN)/ruff check .

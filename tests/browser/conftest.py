@@ -14,8 +14,9 @@ from tests.browser.fake_gateway import FakeGateway, service
 expect.set_options(timeout=stage.PATIENCE * 1000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for each file: while it is open an event loop runs here, which other files' tests could not bear."""
     with chromium() as started:
         yield started
 
@@ -35,9 +36,9 @@ def gateway(front_end: stage.FrontEnd) -> FakeGateway:
     return fresh
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(browser: Browser, front_end: stage.FrontEnd) -> Iterator[BrowserContext]:
-    """One browser for all tests, so that what never changes is loaded once."""
+    """One for all tests of a file, so that what never changes is loaded once."""
     made = browser.new_context(viewport=stage.DESKTOP, base_url=front_end.url, reduced_motion="reduce")
     made.set_default_timeout(stage.PATIENCE * 1000)
     yield made
