@@ -90,9 +90,7 @@ class Pool:
 def _message(error: urllib.error.HTTPError) -> str:
     text = error.read().decode("utf-8", "replace")
     try:
-        said = json.loads(text)
-        where = f"{said['field']}: " if said.get("field") else ""
-        return where + str(said["message"])
+        return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
         return f"HTTP {error.code}: {text[:500]}"
 
