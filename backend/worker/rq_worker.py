@@ -68,7 +68,7 @@ class InstanceWorker(SimpleWorker):  # type: ignore[misc]
             connection.expire(self.key, self.worker_ttl + _HEARTBEAT_MARGIN)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """RQ's sign of life and its end, in one step. One just after another would cost a query its time for nothing."""
+        """RQ's sign of life and its end, in one step; one just after another would only cost a query time."""
         if pipeline is None and timeout is None:
             if time.monotonic() - self._beaten < _BEAT_EVERY:
                 return
