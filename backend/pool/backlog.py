@@ -6,8 +6,8 @@ Read whole once, then only what changed: a pass costs what happened since the la
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from backend.pool.clock import Clock
 from backend.scaling import WaitingTask, WaitingTasks
@@ -24,7 +24,7 @@ COMPARE_EVERY = 10.0
 """Seconds after which the ids are compared with the store's, should an announcement have gone astray."""
 READ_AT_ONCE = 500
 READ_FOR = 0.015
-"""Seconds that one update reads on in a queue that is not known yet."""
+"""Seconds after which an update leaves what is still to be read to the next one."""
 
 
 class Backlog:
@@ -38,36 +38,35 @@ class Backlog:
         self._service = service
         self._store = store
         self._clock = clock
-        self._unread: deque[str] | None = None
-        self._doubtful: set[str] = set()
+        self._unread: dict[str, None] = {}
+        self._lost = True
         self._looked_at: dict[str, float] = {}
         self._compared_at = -math.inf
 
     @property
     def complete(self) -> bool:
         """Whether every task has been read."""
-        return self._unread is not None and not self._unread
+        return not self._unread and not self._lost
 
     def lost(self) -> None:
         """What is known may be wrong: have everything read again."""
-        self._unread = None
+        self._lost = True
 
     def doubt(self, task: str) -> None:
         """Have a task read again at the next update."""
-        self._doubtful.add(task)
+        self._unread[task] = None
 
     def update(self, changed: Iterable[str] | None) -> set[str]:
         """Read what changed, None: everything. The answer names the tasks that may not be what they were."""
         now = self._clock.monotonic()
-        stale = self._doubtful | set(changed or ())
-        self._doubtful = set()
-        if changed is None or self._unread is None:
-            self._unread = deque(self._compare(now))
-            stale |= set(self._unread)
+        stale = set(changed or ())
+        if changed is None or self._lost:
+            self._lost = False
+            stale |= self._compare(now)
         elif now - self._compared_at >= COMPARE_EVERY:
             known = self.waiting.ids() | self.active.keys()
             stale |= known ^ self._compare(now)
-        self._read(stale - set(self._unread))
+        self._unread |= dict.fromkeys(stale)
         self._read_on()
         self._look_again(now)
         return stale
@@ -82,26 +81,26 @@ class Backlog:
         return found
 
     def _read_on(self) -> None:
-        """Go on reading what is not known yet, for a moment."""
+        """Read what is to be read, for a moment."""
         until = self._clock.monotonic() + READ_FOR
         while self._unread:
-            count = min(READ_AT_ONCE, len(self._unread))
-            self._read([self._unread.popleft() for _ in range(count)])
+            some = list(islice(self._unread, READ_AT_ONCE))
+            self._read(some)
+            for task in some:
+                del self._unread[task]
             if self._clock.monotonic() > until:
                 return
 
     def _look_again(self, now: float) -> None:
         """Read how far the running ones are that were not looked at for a while, the longest ago first."""
         due = [task for task in self.active if now - self._looked_at.get(task, -math.inf) >= LOOK_EVERY]
-        self._read(sorted(due, key=lambda task: self._looked_at.get(task, -math.inf))[:LOOKED_AT_ONCE])
+        if due:
+            self._read(sorted(due, key=lambda task: self._looked_at.get(task, -math.inf))[:LOOKED_AT_ONCE])
 
-    def _read(self, tasks: Iterable[str]) -> None:
-        ids = list(tasks)
+    def _read(self, tasks: list[str]) -> None:
         now = self._clock.monotonic()
-        for first in range(0, len(ids), READ_AT_ONCE):
-            some = ids[first : first + READ_AT_ONCE]
-            for task, brief in zip(some, self._store.run(briefs.briefs(some)), strict=True):
-                self._note(task, brief, now)
+        for task, brief in zip(tasks, self._store.run(briefs.briefs(tasks)), strict=True):
+            self._note(task, brief, now)
 
     def _note(self, task: str, brief: Brief | None, now: float) -> None:
         if brief is not None and brief.state is TaskState.WAITING:

@@ -6,7 +6,7 @@ import logging
 import math
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from backend.pool.rolling import next_to_leave
 from backend.pool.starts import Starts
 from backend.pool.views import instance_view, waiting_task
 from backend.scaling import (
+    Assignment,
     Autoscaler,
     Calendar,
     Decision,
@@ -145,8 +146,7 @@ class Pool:
         result = plan_pass(snapshot, self.learnt.memory)
         self.learnt.memory = result.memory
         left = after(snapshot, result.assignments)
-        for assignment in result.assignments:
-            self._assign(assignment.task, assignment.instance)
+        self._assign(result.assignments)
         self._act(result.decision, seen, free, taken_devices)
         self._replace_outdated(seen)
         self._explain(snapshot, result.decision)
@@ -238,14 +238,20 @@ class Pool:
     def _by_hand(self, seen: Seen) -> int:
         return sum(i.launcher != self.launcher.name and i.state in _STAYING for i in seen.instances)
 
-    def _assign(self, task: str, instance: str) -> None:
-        found = self._backlog.waiting.find(task)
-        most = self.description.rpc.worker_threads if found and found.kind == "query" else 1
-        answer = self.store.run(tasks.assign(task, instance, most))
-        # What is known of it is of before, whatever came of it.
-        self._backlog.doubt(task)
-        if answer != "ok":
-            log.info("task %s was not given to instance %s: %s", task, instance, answer)
+    def _assign(self, assignments: Sequence[Assignment]) -> None:
+        slots = self.description.rpc.worker_threads
+        calls = []
+        for made in assignments:
+            task = self._backlog.waiting.find(made.task)
+            calls.append(
+                tasks.assign(made.task, made.instance, slots if task and task.kind == "query" else 1)
+            )
+            # What is known of it is of before, whatever comes of it.
+            self._backlog.doubt(made.task)
+        answers = self.store.run_all(calls) if calls else []
+        for made, answer in zip(assignments, answers, strict=True):
+            if answer != "ok":
+                log.info("task %s was not given to instance %s: %s", made.task, made.instance, answer)
 
     def _act(self, decision: Decision, seen: Seen, free: list[str] | None, taken: list[str]) -> None:
         by_id = {instance.id: instance for instance in seen.instances}

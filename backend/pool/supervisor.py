@@ -18,6 +18,8 @@ from backend.errors import InvalidArgument, NotFound, StoreUnavailable
 from backend.instance import Instance, InstanceState, Place
 from backend.pool import launchers
 from backend.pool.events import Events
+from backend.pool.garbage import Garbage
+from backend.pool.launcher import Launcher
 from backend.pool.learnt import Learnt
 from backend.pool.pool import Pool, read_instances
 from backend.pool.reaper import Reaper
@@ -41,16 +43,16 @@ _DAY = 86_400.0
 
 
 class Supervisor:
-    """`run` blocks until `stop` is called from a signal or another thread."""
+    """`run` blocks until `stop` is called from a signal or another thread. `launcher`: if not the settings' own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, launcher: Launcher | None = None) -> None:
         self.settings = settings
         self.store = Store(settings.redis_url)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._hurry = threading.Event()
         self._events = Events(self.store, self._wake)
-        self._launcher = launchers.make(settings, self.store, self._wake.set)
+        self._launcher = launcher or launchers.make(settings, self.store, self._wake.set)
         self._reaper = Reaper(
             self.store,
             self._launcher,
@@ -75,12 +77,15 @@ class Supervisor:
     def run(self) -> None:
         """Lead when it is our turn, until told to stop."""
         self._events.start()
+        garbage = Garbage()
         away = False
         while not self._stopping.is_set():
             try:
                 if self._lead():
                     self._pass()
                     self._foresee()
+                if not self._wake.is_set():
+                    garbage.tend()
                 if away:
                     log.info("the store is back")
                 away = False

@@ -46,6 +46,10 @@ class Timeline:
         self._push(index)
         return start
 
+    def room(self, until: float) -> float:
+        """The seconds before `until` in which slots are free, of all slots together."""
+        return sum(max(0.0, until - free_at) for slots in self._slots for free_at in slots)
+
     def _heap(self, kind: Kind) -> list[tuple[float, int]]:
         return self._whole if kind == "command" else self._single
 

@@ -20,6 +20,7 @@ from backend.scaling.fairness import Lines
 from backend.scaling.memory import Memory
 from backend.scaling.snapshot import Snapshot
 from backend.scaling.timeline import Timeline, boot_end, slots_of
+from backend.scaling.waiting import WaitingTask
 from backend.scaling.wish import ASSUMED_COLD_START, Wish, plural
 
 HORIZONS = (1, 2, 4, 8, 16)
@@ -29,9 +30,13 @@ BUSY_STEP = 1 / 3
 """What a busy instance weighs beside an idle one: it will be free for a later task."""
 LONGEST_SILENCE = 3.0
 """Times the longest mean gap: a burst, however dense, is over after so long a silence."""
+SHORTEST_RUN = 0.01
+"""Seconds; no task takes less."""
 SHORTEST_GAP = 1.0
 """Seconds; tasks put together count as this far apart."""
 SHORTEST_RECHECK = 0.05
+WALKED = 500
+"""So many waiting tasks are gone through one by one; should there be room for more, the others are taken for alike."""
 SHORTEST_COLD_START = 5.0
 """Instances that boot in no time are still kept as if a boot took this long: models must be loaded again too."""
 
@@ -106,7 +111,11 @@ def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: flo
     starting = [i for i in snapshot.instances if i.state is InstanceState.STARTING]
     boots = sorted((boot_end(i, snapshot, cold) for i in starting), reverse=True)
     room = max(0, snapshot.most - len(snapshot.counted))
+    work = 0.0
     for place, task in enumerate(lines.turns()):
+        if place == WALKED:
+            _count_the_rest(need, len(lines) - place, timeline, work / place, boots, snapshot, cold)
+            break
         if timeline.earliest(task.kind) - now <= patience:
             need.reached += 1
             soonest = now + max(patience / 20, SHORTEST_RECHECK)
@@ -121,7 +130,32 @@ def _needed_boots(snapshot: Snapshot, memory: Memory, cold: float, patience: flo
             need.starts += len(lines) - place
             break
         timeline.take(task.kind, task.seconds)
+        work += _slot_seconds(task, snapshot.slots)
     return need
+
+
+def _slot_seconds(task: WaitingTask, slots: int) -> float:
+    seconds = math.inf if task.seconds is None else max(task.seconds, SHORTEST_RUN)
+    return seconds * slots if task.kind == "command" else seconds
+
+
+def _count_the_rest(
+    need: _Need,
+    rest: int,
+    timeline: Timeline,
+    each: float,
+    boots: list[float],
+    snapshot: Snapshot,
+    cold: float,
+) -> None:
+    """`rest` further tasks, of `each` so many seconds of a slot: how many are reached, and by how many boots."""
+    reached = min(rest, math.floor(timeline.room(snapshot.now + need.patience) / each))
+    by_a_boot = max(1, math.floor(max(0.0, need.patience - cold) * snapshot.slots / each))
+    wanted = math.ceil((rest - reached) / by_a_boot)
+    booting = min(wanted, len(boots))
+    need.reached += reached
+    need.booting += min(rest - reached, booting * by_a_boot)
+    need.starts += wanted - booting
 
 
 def _keep_idle(snapshot: Snapshot, memory: Memory, longest_gap: float) -> Wish:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import redis
@@ -37,6 +38,7 @@ NOT_DONE = (NotConnected, redis.exceptions.BusyLoadingError, redis.Authenticatio
 """Errors after which it is certain that the store has done nothing."""
 
 
+@cache
 def _sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
@@ -90,14 +92,21 @@ class Store:
             answer = self._answer(call)
         return call.read(answer)
 
-    def run_all(self, calls: list[Call[T]]) -> list[T]:
-        """Run many plain commands in one round trip, each answer read by its call."""
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        """Run many calls in one round trip, one after another but not as one, each answer read by its call."""
         pipeline = self.redis.pipeline(transaction=False)
         for call in calls:
-            assert call.script is None
-            pipeline.execute_command(*call.args)  # type: ignore[no-untyped-call]
+            if call.script is None:
+                pipeline.execute_command(*call.args)  # type: ignore[no-untyped-call]
+            else:
+                pipeline.evalsha(self._sha(call.script), 0, *call.args)
         with _translated():
-            answers = pipeline.execute()
+            answers = pipeline.execute(raise_on_error=False)
+            for place, answer in enumerate(answers):
+                if isinstance(answer, NoScriptError):
+                    answers[place] = self._answer(calls[place])
+                elif isinstance(answer, Exception):
+                    raise answer
         return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
 
     @contextmanager
@@ -111,9 +120,12 @@ class Store:
         if call.script is None:
             return self.redis.execute_command(*call.args)  # type: ignore[no-untyped-call]
         try:
-            return self.redis.evalsha(_sha(call.script), 0, *call.args)
+            return self.redis.evalsha(self._sha(call.script), 0, *call.args)
         except NoScriptError:
             return self.redis.eval(source(call.script), 0, *call.args)
+
+    def _sha(self, script: str) -> str:
+        return _sha(script)
 
     def close(self) -> None:
         """Close every connection of the pool."""

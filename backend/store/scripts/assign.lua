@@ -8,7 +8,7 @@ local i = redis.call('HMGET', P.instance .. instance, 'state', 'service', 'idle_
 if (i[1] ~= 'idle' and i[1] ~= 'busy') or i[2] ~= t[2] then return 'instance ' .. (i[1] or 'missing') end
 if redis.call('EXISTS', P.lease .. instance) == 0 then return 'lease over' end
 if redis.call('SCARD', P.held .. instance) >= most then return 'no room' end
-if redis.call('LREM', P.rq_queue .. t[2], 0, id) == 0 then return 'not queued' end
+if redis.call('LREM', P.rq_queue .. t[2], 1, id) == 0 then return 'not queued' end
 local at = now()
 local queue = 'instance-' .. instance
 redis.call('HSET', P.task .. id, 'state', 'assigned', 'instance', instance, 'assigned_at', at, 'reason', '')

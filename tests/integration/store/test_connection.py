@@ -118,6 +118,10 @@ def test_a_listener_hears_what_is_published(world: World) -> None:
         assert said == {"kind": "task", "id": task, "service": world.service}
 
 
-def test_scripts_are_not_run_in_a_pipeline_of_commands(world: World) -> None:
-    with pytest.raises(AssertionError):
-        world.store.run_all([tasks.claim("a", "b")])
+def test_scripts_go_in_one_round_trip_too_whether_the_server_knows_them_or_not(world: World) -> None:
+    put = [world.put() for _ in range(3)]
+    instance = world.instance(slots=3)
+    world.ask("SCRIPT", "FLUSH")
+    calls = [tasks.assign(task, instance, 2) for task in put]
+    assert world.store.run_all(calls) == ["ok", "ok", "no room"]
+    assert world.store.run_all([*calls, command("PING")])[-1] == b"PONG"

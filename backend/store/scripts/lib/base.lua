@@ -62,13 +62,16 @@ end
 
 -- Enter a final state. Nothing leaves it again: callers have checked that the state before allows it.
 local function close_task(id, state, reason, at)
-  local t = task_get(id, 'service', 'instance')
+  local t = task_get(id, 'service', 'instance', 'state')
   redis.call('HSET', P.task .. id, 'state', state, 'reason', reason, 'finished_at', at, 'phase', '')
   close_attempt(id, state, reason, at)
   release(id, t[2], at)
   redis.call('SREM', P.active .. t[1], id)
-  redis.call('LREM', P.rq_queue .. t[1], 0, id)
-  redis.call('HDEL', P.plan .. t[1], id)
+  if t[3] == 'waiting' then
+    -- Looked for only where it can be: the queue may be long.
+    redis.call('LREM', P.rq_queue .. t[1], 1, id)
+    redis.call('HDEL', P.plan .. t[1], id)
+  end
   redis.call('ZADD', P.finished, at, id)
   redis.call('EXPIRE', P.rq_job .. id, JOB_KEPT)
   publish('task', id, t[1])

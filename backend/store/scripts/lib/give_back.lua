@@ -41,7 +41,6 @@ local function give_back(id, reason, counted, limit, at)
     'last_instance', t[3] or '')
   release(id, t[3], at)
   redis.call('SREM', P.active .. t[2], id)
-  redis.call('LREM', P.rq_queue .. t[2], 0, id)
   redis.call('LPUSH', P.rq_queue .. t[2], id)
   publish('task', id, t[2])
   return 'waiting'
