@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -139,3 +140,63 @@ def test_a_gateway_that_is_said_to_run_is_asked(tmp_path: Path) -> None:
     found = {each.part: each for each in doctor.examine(settings(tmp_path))}
     assert is_fault(found["gateway"], "does not answer")
     assert not any(part.startswith("port") for part in found)
+
+
+_BREAK = """
+set -e
+mount -t tmpfs -o size=1m tmpfs "$1"
+mkdir "$1/models"
+head -c 2m /dev/zero > "$1/models/half-a-model.safetensors" || true   # the disk is full now
+mkdir "$2/0000:01:00.0"
+echo 0x10de > "$2/0000:01:00.0/vendor"
+echo 0x030000 > "$2/0000:01:00.0/class"
+mount --bind "$2" /sys/bus/pci/devices
+shift 2
+exec "$@"
+"""
+
+
+def in_a_broken_machine(data_dir: Path, cards: Path, *command: str, **environment: str) -> str:
+    """What a command prints where the disk is full and there is a card without a driver; that ends with it."""
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    probe = [*namespace, "mount", "-t", "tmpfs", "tmpfs", str(cards)]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a disk to fill")
+    if doctor.gpu().verdict is Verdict.OK:
+        pytest.skip("this machine's driver answers for whatever card there is")
+    done = subprocess.run(
+        [*namespace, "sh", "-c", _BREAK, "sh", str(data_dir), str(cards), *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_a_machine_that_is_broken_in_four_ways_is_told_all_four_with_their_mends(tmp_path: Path) -> None:
+    data_dir, cards = tmp_path / "data", tmp_path / "cards"
+    data_dir.mkdir()
+    cards.mkdir()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        text = in_a_broken_machine(
+            data_dir,
+            cards,
+            *(sys.executable, "-m", "backend.cli", "doctor", "--json", "--data-dir", str(data_dir)),
+            *("--port", str(port), "--ui-port", str(free_port())),
+            REDIS_URL=f"redis://127.0.0.1:{free_port()}",
+        )
+    found = {each["part"]: each for each in json.loads(text)}
+    expected = {
+        "disk": ("0.0 GB free", "Remove what is not needed"),
+        "store": ("does not answer", "REDIS_URL"),
+        f"port {port}": ("cannot be used", "--port"),
+        "GPU": ("driver does not answer", "nvidia-smi"),
+    }
+    for part, (said, mend) in expected.items():
+        assert found[part]["verdict"] == "fault", found[part]
+        assert said in found[part]["said"] and mend in found[part]["mend"], found[part]
