@@ -4,6 +4,8 @@
     LoHa          (alpha / rank) (w1_a · w1_b) ∘ (w2_a · w2_b)                 FedPara, arXiv:2108.06098
     LoKr          w1 ⊗ w2, each whole or a product; alpha / rank unless both are whole    arXiv:2309.14859
     diff          the difference itself
+    DoRA          m (W + change) / |W + change| - W, for any of them: the norms of W's rows (or columns) are the file's
+                  own, m                                                          arXiv:2402.09353
 
 The factors are kept, not the product: they are small, and multiplying them out takes milliseconds.
 """
@@ -22,7 +24,6 @@ from backend.errors import InvalidArgument
 from backend.inference import lora_names
 
 _UNKNOWN = {
-    "dora_scale": "DoRA",
     **{"w_norm": "trained norms", "b_norm": "trained norms", "diff_b": "trained biases", "bias": "biases"},
 }
 
@@ -33,12 +34,16 @@ class Factors:
 
     parts: Mapping[str, Tensor]
 
-    def delta(self, shape: torch.Size) -> Tensor:
-        """The change of a weight of `shape`, float32.
+    def delta(self, base: Tensor) -> Tensor:
+        """The change of a weight whose original values are `base`, float32.
 
         Raises:
             ValueError: the factors make another shape.
         """
+        change = self._change(base.shape)
+        return _decomposed(change, base, self.parts) if _MAGNITUDES & self.parts.keys() else change
+
+    def _change(self, shape: torch.Size) -> Tensor:
         parts = self.parts
         if "diff" in parts:
             change = parts["diff"]
@@ -69,6 +74,8 @@ class Factors:
         """Bytes."""
         return sum(part.numel() * part.element_size() for part in self.parts.values())
 
+
+_MAGNITUDES = {"dora_scale", "lora_magnitude_vector"}
 
 _COMPLETE = (
     {"diff"},
@@ -114,6 +121,22 @@ def _lokr(parts: Mapping[str, Tensor]) -> Tensor:
 def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """core (r, r, k, k), a (r, out), b (r, in) -> (out, in, k, k)."""
     return torch.einsum("pqkl,po,qi->oikl", core, a, b)
+
+
+def _decomposed(change: Tensor, base: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+    """What DoRA changes. Its norms are of each output (peft's always are) or, (1, in, …) in a file, of each input."""
+    weight = base.float()
+    changed = weight + change
+    magnitude = parts["dora_scale"] if "dora_scale" in parts else parts["lora_magnitude_vector"].flatten()
+    along = 1 if magnitude.dim() > 1 and magnitude.shape[0] == 1 and magnitude.numel() > 1 else 0
+    if magnitude.numel() != changed.shape[along]:
+        raise ValueError(
+            f"it has {magnitude.numel()} norms for {changed.shape[along]} {('rows', 'columns')[along]}"
+        )
+    others = [axis for axis in range(changed.dim()) if axis != along]
+    norm: Tensor = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
+    norm = norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    return changed * (magnitude.reshape(norm.shape) / norm) - weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ SUFFIXES = (
     *("lora_A.weight", "lora_B.weight", "lora.down.weight", "lora.up.weight"),
     *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
     *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
-    *("diff", "alpha", "scale", "dora_scale", "diff_b", "bias", "w_norm", "b_norm"),
+    *("diff", "alpha", "scale", "dora_scale", "lora_magnitude_vector", "lora_magnitude_vector.weight"),
+    *("diff_b", "bias", "w_norm", "b_norm"),
 )
 _SAME = {
     **{"lora_A.weight": "lora_down.weight", "lora.down.weight": "lora_down.weight"},
     **{"lora_B.weight": "lora_up.weight", "lora.up.weight": "lora_up.weight"},
+    "lora_magnitude_vector.weight": "lora_magnitude_vector",
 }
 _BY_LENGTH = sorted(SUFFIXES, key=len, reverse=True)
 

@@ -125,7 +125,7 @@ class LoadedModel:
                     applied.field, f"{self._misfit(applied.lora)}: this model has no module {name[:100]}"
                 )
             try:
-                found.append((target, factors.delta(self._weight(target).shape)))
+                found.append((target, factors.delta(self._original(target))))
             except (ValueError, RuntimeError) as error:
                 raise InvalidArgument(
                     applied.field, f"{self._misfit(applied.lora)}: of {name[:100]} {error}"
@@ -151,6 +151,11 @@ class LoadedModel:
     def _misfit(self, lora: LoraFile) -> str:
         family = type(self.pipeline).__name__.removesuffix("Pipeline")
         return f"{lora.label} was made for another architecture than {self.entry.name} ({family})"
+
+    def _original(self, target: tuple[str, str]) -> Tensor:
+        """The weight as it was read, whatever is merged into it at present."""
+        copy = self._copies.get(target)
+        return self._weight(target).detach() if copy is None else copy
 
     def _weight(self, target: tuple[str, str]) -> nn.Parameter:
         part, path = target

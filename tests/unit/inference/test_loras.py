@@ -10,7 +10,8 @@ import diffusers.loaders.lora_conversion_utils as conversion
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import save_file
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backend.errors import InvalidArgument
@@ -118,7 +119,7 @@ def test_two_loras_add_up(loaded: LoadedModel, tmp_path: Path) -> None:
     assert torch.allclose(weight.detach() - base, changes[0] + changes[1], atol=1e-4)
 
 
-LINEAR_SHAPE, CONV_SHAPE = torch.Size((6, 4)), torch.Size((6, 4, 3, 3))
+LINEAR_BASE, CONV_BASE = torch.zeros(6, 4), torch.zeros(6, 4, 3, 3)
 A, B = noise(6, 2), noise(2, 4)
 A2, B2 = noise(6, 2) + 1, noise(2, 4) + 1
 CORE = noise(2, 2, 3, 3)
@@ -134,12 +135,12 @@ def test_a_convolution_with_a_core() -> None:
     expected = torch.stack([A @ CORE[:, :, y, x] @ B for y in range(3) for x in range(3)], -1).reshape(
         6, 4, 3, 3
     )
-    assert torch.allclose(Factors(parts).delta(CONV_SHAPE), expected / 2, atol=1e-5)
+    assert torch.allclose(Factors(parts).delta(CONV_BASE), expected / 2, atol=1e-5)
 
 
 def test_loha() -> None:
     parts = {"hada_w1_a": A, "hada_w1_b": B, "hada_w2_a": A2, "hada_w2_b": B2, "alpha": torch.tensor(1.0)}
-    assert torch.allclose(Factors(parts).delta(LINEAR_SHAPE), (A @ B) * (A2 @ B2) / 2)
+    assert torch.allclose(Factors(parts).delta(LINEAR_BASE), (A @ B) * (A2 @ B2) / 2)
 
 
 def test_loha_with_cores() -> None:
@@ -152,28 +153,78 @@ def test_loha_with_cores() -> None:
         return torch.stack([a @ core[:, :, y, x] @ b for y in range(3) for x in range(3)], -1)
 
     expected = (half(CORE, A, B) * half(CORE + 1, A2, B2)).reshape(6, 4, 3, 3)
-    assert torch.allclose(Factors(parts).delta(CONV_SHAPE), expected, atol=1e-4)
+    assert torch.allclose(Factors(parts).delta(CONV_BASE), expected, atol=1e-4)
 
 
 def test_lokr_whole_and_in_parts() -> None:
     left, right = noise(2, 2), noise(3, 2)
     whole = {"lokr_w1": left, "lokr_w2": right, "alpha": torch.tensor(7.0)}
-    assert torch.allclose(Factors(whole).delta(LINEAR_SHAPE), torch.kron(left, right))
+    assert torch.allclose(Factors(whole).delta(LINEAR_BASE), torch.kron(left, right))
     a, b = noise(3, 1), noise(1, 2)
     in_parts = {"lokr_w1": left, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": torch.tensor(0.5)}
-    assert torch.allclose(Factors(in_parts).delta(LINEAR_SHAPE), torch.kron(left, a @ b) / 2)
+    assert torch.allclose(Factors(in_parts).delta(LINEAR_BASE), torch.kron(left, a @ b) / 2)
 
 
 def test_lokr_of_a_convolution() -> None:
     left, right = noise(2, 2), noise(3, 2, 3, 3)
-    found = Factors({"lokr_w1": left, "lokr_w2": right}).delta(CONV_SHAPE)
+    found = Factors({"lokr_w1": left, "lokr_w2": right}).delta(CONV_BASE)
     expected = torch.stack([torch.kron(left, right[:, :, y, x]) for y in range(3) for x in range(3)], -1)
     assert torch.allclose(found, expected.reshape(6, 4, 3, 3))
     flat_a, flat_b = noise(3, 1), noise(1, 18)
-    flat = Factors({"lokr_w1": left, "lokr_w2_a": flat_a, "lokr_w2_b": flat_b}).delta(CONV_SHAPE)
+    flat = Factors({"lokr_w1": left, "lokr_w2_a": flat_a, "lokr_w2_b": flat_b}).delta(CONV_BASE)
     assert torch.allclose(
-        flat, Factors({"lokr_w1": left, "lokr_w2": (flat_a @ flat_b).reshape(3, 2, 3, 3)}).delta(CONV_SHAPE)
+        flat, Factors({"lokr_w1": left, "lokr_w2": (flat_a @ flat_b).reshape(3, 2, 3, 3)}).delta(CONV_BASE)
     )
+
+
+def lycoris_cases() -> dict[str, dict[str, Tensor]]:
+    cases: dict[str, dict[str, Tensor]] = {}
+    for key, value in load_file(Path(__file__).with_name("lycoris.safetensors")).items():
+        case, _, name = key.partition("/")
+        cases.setdefault(case, {})[name] = value
+    return cases
+
+
+@pytest.mark.parametrize("case", sorted(lycoris_cases()))
+def test_what_lycoris_merges_is_merged_by_us(case: str) -> None:
+    parts = lycoris_cases()[case]
+    base, merged = parts.pop("base"), parts.pop("merged")
+    assert torch.allclose(base + Factors(parts).delta(base), merged, atol=2e-5)
+
+
+def test_dora_is_merged_as_peft_does(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(6, 5, bias=False)
+    adapted = get_peft_model(
+        torch.nn.Sequential(layer), LoraConfig(r=2, lora_alpha=3, target_modules=["0"], use_dora=True)
+    )
+    inner = adapted.base_model.model[0]
+    with torch.no_grad():
+        for part in (inner.lora_A, inner.lora_B):
+            part["default"].weight.normal_()
+        inner.lora_magnitude_vector["default"].weight.mul_(1.5)
+    parts = {
+        "lora_down.weight": inner.lora_A["default"].weight.detach(),
+        "lora_up.weight": inner.lora_B["default"].weight.detach(),
+        "alpha": torch.tensor(3.0),
+        "lora_magnitude_vector": inner.lora_magnitude_vector["default"].weight.detach(),
+    }
+    base = inner.base_layer.weight.detach().clone()
+    ours = base + Factors(parts).delta(base)
+    assert torch.allclose(adapted.merge_and_unload()[0].weight.detach(), ours, atol=1e-6)
+
+
+def test_dora_starts_from_the_original_weight_whatever_was_merged(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    weight = loaded.pipeline.unet.get_submodule(LINEAR_PATH).weight
+    norms = weight.detach().norm(dim=1, keepdim=True) * 1.3
+    tensors = {key: value for key, value in plain_lora().items() if LINEAR in key}
+    dora = file_of(tmp_path, "dora", {**tensors, f"{LINEAR}.dora_scale": norms})
+    loaded.use([dora])
+    alone = weight.detach().clone()
+    loaded.use([file_of(tmp_path, "other", plain_lora(8))])
+    loaded.use([dora])
+    assert torch.equal(weight.detach(), alone)
 
 
 def test_lycoris_files_change_the_module_they_name(loaded: LoadedModel, tmp_path: Path) -> None:
@@ -189,7 +240,7 @@ def test_lycoris_files_change_the_module_they_name(loaded: LoadedModel, tmp_path
     for name, tensors in (("loha", loha), ("lokr", lokr), ("diff", {f"{CONV}.diff": noise(64, 32, 3, 3)})):
         applied = file_of(tmp_path, name, tensors)
         loaded.use([applied])
-        expected = applied.lora.modules[CONV].delta(weight.shape) * 0.8
+        expected = applied.lora.modules[CONV].delta(base) * 0.8
         assert torch.allclose(weight.detach() - base, expected, atol=1e-4), name
 
 
@@ -234,7 +285,8 @@ def test_a_lora_for_another_architecture_is_refused_and_changes_nothing(
             {f"{LINEAR}.lora_down.weight": noise(2, 4) / 0, f"{LINEAR}.lora_up.weight": noise(4, 2)},
             "not finite",
         ),
-        ({f"{LINEAR}.dora_scale": noise(2, 4)}, "DoRA"),
+        ({f"{LINEAR}.dora_scale": noise(64, 1)}, "not whole"),
+        ({f"{LINEAR}.w_norm": noise(64)}, "trained norms"),
         ({"model.weight": noise(2, 4)}, "no LoRA of a kind"),
         ({}, "empty"),
     ],
