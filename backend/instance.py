@@ -51,7 +51,8 @@ class Instance:
     `slots` is how many query tasks it takes at once (a command task takes all of it); `tasks` what it has
     been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given on `host`;
     `launcher` who started it; `version` that of the description it was started by, empty when it did not say;
-    `unfit` says that it takes no tasks at present, for `reason`; `run_group` the process group of what it runs, with
+    `unfit` says that it takes no tasks at present, for `reason`; `preparation` the seconds that its
+    service gives it beyond the usual to come up; `run_group` the process group of what it runs, with
     the start time of that group's leader; `vitals` how its machine and device fare, empty until it has said.
     """
 
@@ -76,4 +77,5 @@ class Instance:
     run_group: int = 0
     run_started_at: float = 0.0
     draining_since: float | None = None
+    preparation: float = 0.0
     vitals: Mapping[str, Any] = field(default_factory=dict)

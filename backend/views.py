@@ -363,6 +363,14 @@ class AuditList:
 
 
 @dataclass(frozen=True, slots=True)
+class InitLogView:
+    """What an instance printed while it prepared itself for its first task; both empty where none ever did."""
+
+    instance: str
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionList:
     """Scaling decisions, newest first."""
 

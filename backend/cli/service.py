@@ -55,6 +55,20 @@ def service_show(client: Client, name: Annotated[str, typer.Argument(help="The s
     print_json(asdict(client.service(name).view()))
 
 
+@app.command("init-log")
+@asks_gateway
+def service_init_log(
+    client: Client,
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    instance: Annotated[
+        str, typer.Option(help="This instance; by default the last that prepared itself.")
+    ] = "",
+) -> None:
+    """Print what an instance did before its first task: what it fetched, installed and ran, and how that ended."""
+    found = client.service(name).init_log(instance)
+    print("\n".join([f"instance {found.instance}", *found.lines]) if found.lines else "nothing was printed")
+
+
 @app.command("history")
 @asks_gateway
 def service_history(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from backend import generation
 from backend.client.task import TaskHandle
 from backend.generation import Generation, GridRun
-from backend.views import HistoryView, ServiceView, UsageView, read
+from backend.views import HistoryView, InitLogView, ServiceView, UsageView, read
 
 if TYPE_CHECKING:
     from backend.client.client import Client
@@ -32,6 +32,10 @@ class Service:
     def history(self, hours: float = 24.0, points: int = 600) -> HistoryView:
         """How long its queue was and how many instances it had, of the last hours, thinned out to `points`."""
         return read(HistoryView, self.client.get(self._path("history"), {"hours": hours, "points": points}))
+
+    def init_log(self, instance: str = "") -> InitLogView:
+        """What an instance printed while it prepared itself; the last that printed anything, if none is named."""
+        return read(InitLogView, self.client.get(self._path("init-log"), {"instance": instance}))
 
     def usage(self) -> UsageView:
         """Seconds of instances that each user has had, the largest first."""

@@ -26,6 +26,7 @@ from backend.views import (
     DecisionList,
     HistoryView,
     InfoView,
+    InitLogView,
     InstanceList,
     ServiceList,
     ServiceView,
@@ -190,6 +191,24 @@ async def get_history(
     now = time.time()
     moments = await gateway.store.run(pools.history(service, now - hours * 3600))
     return json_answer({"now": now, "moments": thinned(moments, points)})
+
+
+@router.get("/services/{service}/init-log", response_model=InitLogView)
+async def get_init_log(
+    service: str, gateway: GatewayHere, caller: CallerHere, instance: str = ""
+) -> Response:
+    """What an instance printed while it prepared itself: the one that is named, else the last that printed anything."""
+    caller.need_operator(service)
+    await gateway.catalog.get(service)
+    run = gateway.store.run
+    names = [*await run(instances.ids()), *await run(instances.past(instances.PAST_KEPT))]
+    answers = await gateway.store.run_all([call for name in names for call in instances.details(name)])
+    known = [instances.assemble(name, answers[3 * n : 3 * n + 3]) for n, name in enumerate(names)]
+    mine = [each for each in known if each is not None and each.service == service]
+    for each in sorted(mine, key=lambda each: -each.created_at):
+        if instance in ("", each.id) and (lines := await run(instances.init_log(each.id))):
+            return json_answer(as_json(InitLogView(each.id, lines)))
+    return json_answer(as_json(InitLogView(instance, [])))
 
 
 @router.get("/services/{service}/usage", response_model=UsageView)

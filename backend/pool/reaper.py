@@ -100,7 +100,7 @@ class Reaper:
 
     def _late(self, instance: Instance, at: Progress | None) -> str:
         """Why a start has taken too long: each stage of it has the whole deadline, or what the launcher gives it."""
-        deadline, began = self._start_deadline, instance.created_at
+        deadline, began = self._start_deadline + instance.preparation, instance.created_at
         if at is not None:
             deadline, began = max(deadline, at.patience), max(began, at.since)
         if self._clock.time() - began <= deadline:

@@ -222,9 +222,7 @@ class Description(_Part):
     def preparation_deadline(self) -> float:
         """Seconds that an instance may spend on getting ready for its first task; 0 when there is nothing to do."""
         installs = [each for each in self.containers if each.prepare != Prepare()]
-        whole = [
-            each for each in self.storage if each.kind == "git" or each.properties.resource_type == "code"
-        ]
+        whole = [each for each in self.storage if each.kind in ("object", "git", "empty")]
         limits = [each.init_deadline for each in (*self.init_containers, *installs)]
         return sum(limits) + (_FETCH_DEADLINE if whole else 0.0)
 

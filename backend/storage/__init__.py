@@ -8,4 +8,5 @@
 `upload.py`       one file to a store: resumable, checked
 `following.py`    what a run writes, on its way while it runs
 `repository.py`   a git repository as a folder
+`packages.py`     Python packages of one service, layered over those of lorapool
 """

@@ -13,6 +13,7 @@ from backend.store.keys import key
 from backend.task import Stop, TaskState
 
 PAST_KEPT = 200
+INIT_LINES, INIT_LOG_SECONDS = 2000, 7 * 86_400
 
 
 def create(
@@ -165,6 +166,7 @@ def _instance(instance: str, text: Mapping[str, str], held: Sequence[str], lease
         run_group=int(text.get("run_group") or 0),
         run_started_at=float(text.get("run_started_at") or 0.0),
         draining_since=_time(text.get("draining_since")),
+        preparation=float(text.get("preparation") or 0.0),
         vitals=json.loads(text.get("vitals") or "{}"),
     )
 
@@ -192,6 +194,28 @@ def note_version(instance: str, version: str) -> Call[Any]:
 def note_start(instance: str, text: str) -> Call[Any]:
     """Note what the start of an instance waits for. It is its `reason` as long as it is starting."""
     return command("HSET", key("instance", instance), "start", text)
+
+
+def note_preparation(instance: str, seconds: float) -> Call[Any]:
+    """Note for how long an instance may prepare itself, beyond what a start may take in any case."""
+    return command("HSET", key("instance", instance), "preparation", repr(seconds))
+
+
+def add_to_init_log(instance: str, lines: Sequence[str]) -> list[Call[Any]]:
+    """Add lines to what an instance's preparation has said; the last of them are kept, for some days."""
+    name = key("init_log", instance)
+    return [
+        command("RPUSH", name, *lines),
+        command("LTRIM", name, -INIT_LINES, -1),
+        command("EXPIRE", name, INIT_LOG_SECONDS),
+    ]
+
+
+def init_log(instance: str) -> Call[list[str]]:
+    """What an instance's preparation has said; empty where there was none."""
+    return command("LRANGE", key("init_log", instance), 0, -1).then(
+        lambda answer: [line.decode("utf-8", "replace") for line in answer]
+    )
 
 
 def note_unfit(instance: str, service: str, why: str) -> list[Call[Any]]:

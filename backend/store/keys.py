@@ -22,6 +22,7 @@ PREFIXES: dict[str, str] = {
     "past": "lorapool:past-instances",  # list of ids that are gone, newest first
     "instance": "lorapool:instance:",  # hash: one instance
     "held": "lorapool:held:",  # + instance: set of its tasks
+    "init_log": "lorapool:init-log:",  # + instance: list of lines that its preparation printed; expires
     "lease": "lorapool:lease:",  # + instance: expires when it is not renewed
     "leader": "lorapool:leader",  # which supervisor leads; expires
     "deployment": "lorapool:deployment",  # what tells this store's instances from others' in a cluster

@@ -3,6 +3,7 @@
     main thread      waits for the end
     lease thread     renews the lease, hears what is wanted, passes it on to the runs
     worker threads   RQ's workers, one for each slot: take a task, run it, report
+    preparation      what has to be done before the first task; the lease is kept meanwhile
     app threads      where the service has an app for queries: start it, restart it, see whether it is ready
 
 An instance with an app takes tasks once the app is ready, and leaves when the app cannot be brought up.
@@ -29,11 +30,13 @@ from backend.processes import here, wait_until
 from backend.service import Container, Description
 from backend.settings import Settings
 from backend.settings import read as read_settings
+from backend.storage.mounts import Mounts, mounts_of
 from backend.store import instances, services
 from backend.store.connection import Store
 from backend.worker import jobs, rq_worker
 from backend.worker.app_process import AppProcess, AppSettings
 from backend.worker.patience import patiently
+from backend.worker.preparation import Means, Preparation, prepare
 from backend.worker.progress_server import ProgressServer
 from backend.worker.runs import Runs
 from backend.worker.vitals import Watch
@@ -71,6 +74,7 @@ class Agent:
         self._service = service
         self._templates = (plain_template, training_template)
         self._app: AppProcess | None = None
+        self._preparation: Preparation | None = None
         self._why_leave = TOLD_TO_LEAVE
         self._workers, self._adding = 0, threading.Lock()
         self._renewed = time.monotonic()
@@ -93,10 +97,12 @@ class Agent:
         jobs.set_runner(self._runs.run)
         description = self.store.run(services.get(self._service)).description
         self.store.run(instances.note_version(self.instance, description.version))
-        if description.app is None:
-            self._open(1)
+        self._preparation = Preparation(description, self._means())
+        if not self._preparation.needed:
+            self._begin(description)
         else:
-            self._start_app(description, description.app)
+            self.store.run(instances.note_preparation(self.instance, description.preparation_deadline))
+            self._thread(partial(self._prepare, description, self._preparation))
         self._vitals.start()
         self._thread(self._keep_lease)
         told = False
@@ -105,6 +111,39 @@ class Agent:
                 told = True
                 self._nudge()
         return 3 if self._lost.is_set() else 0
+
+    def _begin(self, description: Description) -> None:
+        """Take tasks, or start the app that has to be ready before."""
+        if description.app is None:
+            self._open(1)
+        else:
+            self._start_app(description, description.app)
+
+    def _means(self) -> Means:
+        def say(lines: list[str]) -> None:
+            calls = instances.add_to_init_log(self.instance, lines)
+            patiently(lambda: self.store.run_all(calls), self._done.is_set)
+
+        def note(text: str) -> None:
+            patiently(lambda: self.store.run(instances.note_start(self.instance, text)), self._done.is_set)
+
+        return Means(self.settings, self.instance, self._templates[0], say, note)
+
+    def _prepare(self, description: Description, preparation: Preparation) -> None:
+        """Prepare, then begin; an instance that could not prepare itself leaves, and says why."""
+        try:
+            variables, fault = prepare(preparation)
+            if not fault:
+                os.environ.update(variables)
+                patiently(lambda: self._begin(description), self._done.is_set)
+                return
+            preparation.say_failed(fault)
+        except Exception as error:
+            log.exception("instance %s could not prepare itself", self.instance)
+            fault = f"it could not prepare itself: {error!r}"
+        self._why_leave = fault if not self._leaving.is_set() else self._why_leave
+        self._leaving.set()
+        self._nudge()
 
     def _open(self, slots: int) -> None:
         """Take tasks, up to `slots` at once."""
@@ -132,7 +171,7 @@ class Agent:
         plain, training = self._templates
         slots = service.rpc.worker_threads
         settings = AppSettings(
-            container=container,
+            container=_at_home(container, mounts_of(service, self.settings.data_dir, instance=self.instance)),
             health_check_path=service.rpc.health_check_path,
             template=plain,
             training_template=training,
@@ -241,6 +280,8 @@ class Agent:
             self._end(self._why_leave)
 
     def _end(self, reason: str) -> None:
+        if self._preparation is not None:
+            self._preparation.stop()
         if self._app is not None:
             # First: the next instance may be given the same device and the same port.
             self._app.close()
@@ -253,6 +294,13 @@ class Agent:
         self._runs.lose()
         wait_until(lambda: not self._runs.present(), _LAST_RUN)
         self._done.set()
+
+
+def _at_home(container: Container, mounts: Mounts) -> Container:
+    """The container with the paths below mounts as they are on this machine."""
+    env = tuple(each.model_copy(update={"value": mounts.text(each.value)}) for each in container.env)
+    texts = {"command": mounts.text(container.command), "script": mounts.text(container.script)}
+    return container.model_copy(update={**texts, "env": env})
 
 
 def main(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backend.service import Container
 from backend.settings import SECRETS
+from backend.storage.packages import BIN
 from backend.worker.command import words
 
 PORT = "PORT"
@@ -44,7 +45,8 @@ def environment(
     # What a pod was given from a Secret is among the inherited ones.
     own = {each.name: each.value for each in container.env if each.value_from is None}
     # Where a machine has no `python` of its own, the one that runs this is meant.
-    path = os.pathsep.join((inherited.get("PATH", os.defpath), str(Path(sys.executable).parent)))
+    service = [base[BIN]] if base.get(BIN) else []
+    path = os.pathsep.join([*service, inherited.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     return {
         **inherited,
         "PATH": path,

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 
 from backend.records import FileWritten
 from backend.settings import SECRETS
+from backend.storage.packages import BIN
 from backend.task import Task
 
 BUILT_IN = frozenset({"train_network.py", "sdxl_train_network.py"})
@@ -158,7 +159,8 @@ def environment(task: Task, base: Mapping[str, str], *, data_dir: Path, job_dir:
     """The variables of a run: the instance's without its secrets, the task's own, and what keeps consoles readable."""
     inherited = {name: value for name, value in base.items() if name not in SECRETS}
     # As after activating it: `python` and `accelerate` are those of the environment that lorapool runs in.
-    path = os.pathsep.join([str(Path(sys.executable).parent), base.get("PATH", os.defpath)])
+    own = [base[BIN]] if base.get(BIN) else []
+    path = os.pathsep.join([*own, str(Path(sys.executable).parent), base.get("PATH", os.defpath)])
     return {
         **inherited,
         "PATH": path,
