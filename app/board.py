@@ -49,6 +49,23 @@ def short(task: Message) -> Message:
     return {key: task.get(key) for key in _SHORT_KEYS}
 
 
+class Boards:
+    """A board for each who looks: what one sees of a task is not what another does."""
+
+    def __init__(self) -> None:
+        self._boards: dict[str, Board] = {}
+
+    def of(self, gateway: Gateway, token: str) -> Board:
+        """The board of whoever has this token."""
+        self._boards = {known: board for known, board in self._boards.items() if board.watched}
+        return self._boards.setdefault(token, Board(gateway))
+
+    async def close(self) -> None:
+        """Stop all of them."""
+        for board in self._boards.values():
+            await board.close()
+
+
 class Board:
     """The tasks of a deployment as the pages see them. All methods run on one event loop."""
 
@@ -59,6 +76,11 @@ class Board:
         self._following: asyncio.Task[None] | None = None
         self._lost = False
         self._loaded = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether a page looks at it."""
+        return bool(self._pages)
 
     async def messages(self) -> AsyncIterator[Message]:
         """What one page is told: `board` with everything, then `tasks`, `pool` and `gateway` as things happen."""

@@ -20,6 +20,7 @@ when it is complete, so that half a file is never in a data set.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import shutil
 import time
@@ -31,9 +32,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from app import datasets, folders
+from app import datasets, folders, rights
+from app.people import person_of
 from backend import samples
 from backend.errors import InvalidArgument, InvalidInput, LorapoolError, NotFound, TooLarge
+from backend.paths import DATASETS
 from backend.training.pictures import EXTENSIONS
 from kohya_adapter.captions import CaptionEdit, edit_captions, read_captions, tag_counts, write_caption
 from kohya_adapter.crops import Crop, crops
@@ -119,18 +122,28 @@ def _data_dir(request: Request) -> Path:
 @router.get("")
 def data_sets(request: Request) -> Any:
     data_dir = _data_dir(request)
-    found = [dataclasses.asdict(each) for each in datasets.data_sets(data_dir)]
+    sets = datasets.data_sets(data_dir)
+    mine = rights.readable(request, [each.path for each in sets])
+    found = [dataclasses.asdict(each) for each in sets if each.path in mine]
     return {"sets": found, "models": len(folders.models(data_dir))}
 
 
 @router.post("/new")
 def new(request: Request, wanted: NewSet) -> Any:
-    return {"folder": datasets.create(_data_dir(request), wanted.name, wanted.words, wanted.repeats)}
+    place = f"{DATASETS}/{datasets.plain_name('name', wanted.name)}"
+    datasets.need_new(_data_dir(request), wanted.name)
+    rights.claim(request, place)
+    try:
+        return {"folder": datasets.create(_data_dir(request), wanted.name, wanted.words, wanted.repeats)}
+    except LorapoolError:
+        rights.let_go(request, place)
+        raise
 
 
 @router.get("/folder")
 def folder(request: Request, path: str) -> Any:
     data_dir = _data_dir(request)
+    rights.need_read(request, path)
     shown = datasets.pictures(data_dir, path)
     captioned = {each.image.name: each for each in read_captions(data_dir, path)}
     return {
@@ -149,6 +162,7 @@ def folder(request: Request, path: str) -> Any:
 
 @router.get("/picture")
 def picture(request: Request, path: str, longest: Annotated[int, Query(ge=16)] = 320) -> Response:
+    rights.need_read(request, path)
     data = datasets.thumbnail(_data_dir(request), path, min(longest, _LONGEST_SIDE))
     return Response(data, media_type="image/webp", headers=_FOREVER)
 
@@ -156,7 +170,8 @@ def picture(request: Request, path: str, longest: Annotated[int, Query(ge=16)] =
 @router.post("/upload/{batch}")
 async def upload(request: Request, batch: str, name: str) -> Any:
     """One file, streamed to disk. What is neither picture, caption nor zip archive is refused before it is read."""
-    staging = _batch(_data_dir(request), batch)
+    person_of(request).need_writer()
+    staging = _batch(request, batch)
     target = staging / datasets.plain_name("name", Path(name.replace("\\", "/")).name)
     if target.suffix.lower() not in _TAKEN:
         kinds = ", ".join(sorted(each[1:] for each in _TAKEN))
@@ -177,10 +192,12 @@ async def upload(request: Request, batch: str, name: str) -> Any:
     return {"name": target.name}
 
 
-def _batch(data_dir: Path, batch: str) -> Path:
+def _batch(request: Request, batch: str) -> Path:
+    """The folder of an upload: another's of the same name is another one."""
     if not _BATCH.fullmatch(batch):
         raise NotFound("There is no such upload.")
-    return data_dir / _UPLOADS / batch
+    whose = hashlib.sha256(person_of(request).name.encode()).hexdigest()[:12]
+    return _data_dir(request) / _UPLOADS / f"{batch}.{whose}"
 
 
 def _make_room(staging: Path) -> None:
@@ -194,7 +211,8 @@ def _make_room(staging: Path) -> None:
 @router.post("/take/{batch}")
 def take(request: Request, batch: str, folder: str) -> Any:
     data_dir = _data_dir(request)
-    staging = _batch(data_dir, batch)
+    staging = _batch(request, batch)
+    rights.need_change(request, folder)
     target = datasets.existing_folder(data_dir, folder)
     files = sorted(staging.iterdir()) if staging.is_dir() else []
     try:
@@ -209,6 +227,7 @@ def captions(request: Request, wanted: Captions) -> Any:
     data_dir = _data_dir(request)
     for path in wanted.captions:
         datasets.in_datasets(data_dir, path, "picture")
+    rights.need_change(request, *wanted.captions)
     for path, caption in wanted.captions.items():
         write_caption(data_dir, path, caption)
     return {"changed": len(wanted.captions)}
@@ -217,6 +236,7 @@ def captions(request: Request, wanted: Captions) -> Any:
 @router.post("/edit")
 def edit(request: Request, wanted: Edit) -> Any:
     data_dir = _data_dir(request)
+    rights.need_change(request, wanted.folder)
     datasets.existing_folder(data_dir, wanted.folder)
     change = CaptionEdit(**wanted.model_dump(exclude={"folder"}))
     return {"changed": edit_captions(data_dir, wanted.folder, change)}
@@ -224,14 +244,19 @@ def edit(request: Request, wanted: Edit) -> Any:
 
 @router.post("/rename")
 def rename(request: Request, wanted: Rename) -> Any:
+    rights.need_change(request, wanted.folder)
     return {"folder": datasets.rename(_data_dir(request), wanted.folder, wanted.words, wanted.repeats)}
 
 
 @router.post("/remove")
 def remove(request: Request, wanted: Removal) -> Any:
     data_dir = _data_dir(request)
+    rights.need_change(request, *([wanted.folder] if wanted.folder else wanted.pictures))
     if wanted.folder:
+        real = datasets.existing_folder(data_dir, wanted.folder)
         datasets.remove_folder(data_dir, wanted.folder)
+        if real.parent.name == DATASETS:
+            rights.let_go(request, f"{DATASETS}/{real.name}")
         return {"pictures": 0}
     return {"pictures": datasets.remove_pictures(data_dir, wanted.pictures)}
 
@@ -239,6 +264,7 @@ def remove(request: Request, wanted: Removal) -> Any:
 @router.post("/check")
 def check(request: Request, wanted: Check) -> Any:
     data_dir = _data_dir(request)
+    rights.need_read(request, wanted.train_data_dir)
     try:
         form = absolute_paths(wanted.form(), data_dir)
     except InvalidArgument as error:
@@ -271,6 +297,7 @@ def _as_shares(crop: Crop) -> dict[str, Any]:
 @router.post("/sample")
 def sample(request: Request) -> Any:
     """The sample model and data set, for who has nothing yet."""
+    person_of(request).need_writer()
     try:
         model, dataset = samples.install(_data_dir(request))
     except OSError as error:

@@ -177,6 +177,14 @@ def thumbnail(data_dir: Path, path: str, longest: int) -> bytes:
     return buffer.getvalue()
 
 
+def need_new(data_dir: Path, name: str) -> Path:
+    """Where a new data set is to lie; raises InvalidArgument or Conflict as `create` does."""
+    target = in_datasets(data_dir, f"{DATASETS}/{plain_name('name', name)}", "name")
+    if target.exists():
+        raise Conflict(f"There is a data set {name} already; it was not changed. Choose another name.")
+    return target
+
+
 def create(data_dir: Path, name: str, words: str, repeats: int) -> str:
     """Make a data set with one empty image folder in it; that folder's path.
 
@@ -184,9 +192,7 @@ def create(data_dir: Path, name: str, words: str, repeats: int) -> str:
         InvalidArgument: a name that cannot be one.
         Conflict: it is there already.
     """
-    target = in_datasets(data_dir, f"{DATASETS}/{plain_name('name', name)}", "name")
-    if target.exists():
-        raise Conflict(f"There is a data set {name} already; it was not changed. Choose another name.")
+    target = need_new(data_dir, name)
     folder = target / concept_name(repeats, plain_name("words", words))
     folder.mkdir(parents=True)
     return folder.relative_to(data_dir.resolve()).as_posix()

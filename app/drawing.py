@@ -29,6 +29,7 @@ from pydantic import BaseModel, Field
 
 from app.gateway import Gateway
 from app.live import Passage
+from app.people import gateway_of
 from backend.errors import InvalidArgument, InvalidInput, NotFound
 from backend.generation import request_of
 
@@ -124,14 +125,9 @@ def _label(file: Mapping[str, Any]) -> str:
     return f"step {file['step']}" if file.get("step") else str(file["path"]).rsplit("/", 1)[-1]
 
 
-def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
 @router.get("/choices")
 async def choices(request: Request) -> Any:
-    gateway = _gateway(request)
+    gateway = gateway_of(request)
     models, service, tasks = await asyncio.gather(
         gateway.get("models"), _service(gateway), gateway.get("tasks", limit=_DRAWS)
     )
@@ -162,7 +158,7 @@ async def draw(request: Request, wanted: Wanted) -> Any:
     """Queue a drawing, or say what is wrong with it; then nothing was queued."""
     if not _GROUP.fullmatch(wanted.group):
         raise InvalidInput("A drawing needs a name of letters, digits and dashes. Nothing was queued.")
-    gateway = _gateway(request)
+    gateway = gateway_of(request)
     service = await _service(gateway)
     if not service:
         raise InvalidInput(
@@ -242,14 +238,14 @@ def _is_drawing(task: Mapping[str, Any]) -> bool:
 async def history(request: Request, before: int | None = None) -> Any:
     """Drawings of the newest tasks, or of those before an index; `next` is where to go on, null at the end."""
     query = {"limit": _DRAWS} | ({} if before is None else {"before": before})
-    tasks = (await _gateway(request).get("tasks", **query))["tasks"]
+    tasks = (await gateway_of(request).get("tasks", **query))["tasks"]
     drawn = [_shown(task) for task in tasks if _is_drawing(task)]
     return {"tasks": drawn, "next": tasks[-1]["index"] if len(tasks) == _DRAWS else None}
 
 
 @router.get("/answer/{task}")
 async def answer(request: Request, task: str) -> Any:
-    made = await _gateway(request).get(f"tasks/{_known(task)}/images")
+    made = await gateway_of(request).get(f"tasks/{_known(task)}/images")
     return {
         "pictures": len(made["images"]),
         **{key: made.get(key) for key in ("seeds", "seconds", "parameters")},
@@ -259,7 +255,7 @@ async def answer(request: Request, task: str) -> Any:
 @router.get("/picture/{task}/{n}")
 async def picture(request: Request, task: str, n: int) -> Response:
     """The links of the gateway stay here: they are good for whoever has them."""
-    gateway = _gateway(request)
+    gateway = gateway_of(request)
     links = (await gateway.get(f"tasks/{_known(task)}/images"))["images"]
     if not 0 <= n < len(links):
         raise NotFound("There is no such picture.")

@@ -6,6 +6,7 @@ they come, so this is the same interface read asynchronously and handed through 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ import httpx
 
 from app.sse import Event, events
 from backend.errors import LorapoolError
+
+_FORWARDED = "x-lorapool-from"
+"""Tells the audit log whose browser it was."""
 
 _TIMEOUT = httpx.Timeout(20.0, connect=3.0)
 _STREAM_TIMEOUT = httpx.Timeout(30.0, connect=3.0)
@@ -43,7 +47,7 @@ class GatewayRefused(LorapoolError):
 
 
 class Gateway:
-    """The control API of a deployment, asked with the front end's token.
+    """The control API of a deployment, asked with the front end's token, or with that of who is at the page.
 
     Raises (every method):
         GatewayLost: no answer.
@@ -51,13 +55,24 @@ class Gateway:
     """
 
     def __init__(self, endpoint: str, token: str) -> None:
+        self._token = token
+        self._source = ""
         self._http = httpx.AsyncClient(
             base_url=f"{endpoint.rstrip('/')}/api/v1/",
-            headers={"authorization": token},
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             trust_env=False,
         )
+
+    def speaking(self, token: str | None, source: str = "") -> Gateway:
+        """The same for another token (None: this one), on behalf of a browser at the address `source`."""
+        other = copy.copy(self)
+        other._token = self._token if token is None else token
+        other._source = source
+        return other
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": self._token} | ({_FORWARDED: self._source} if self._source else {})
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -73,6 +88,10 @@ class Gateway:
     async def put(self, path: str, body: Any) -> Any:
         """The JSON answer of a PUT."""
         return await self._json("PUT", path, json=body)
+
+    async def send(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON answer of any other change."""
+        return await self._json(method, path, json=body)
 
     async def stream(self, path: str, query: Mapping[str, int], last_id: str = "") -> AsyncIterator[Event]:
         """The server-sent events of `path`; `last_id` resumes after that event."""
@@ -90,13 +109,14 @@ class Gateway:
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
         with _losses():
-            answer = await self._http.request(method, path, **options)
+            answer = await self._http.request(method, path, headers=self._headers(), **options)
         await _refuse(answer)
         return answer.json()
 
     @asynccontextmanager
     async def _open(self, path: str, **options: Any) -> AsyncIterator[httpx.Response]:
-        request = self._http.build_request("GET", path, **options)
+        headers = {**self._headers(), **options.pop("headers", {})}
+        request = self._http.build_request("GET", path, headers=headers, **options)
         with _losses():
             answer = await self._http.send(request, stream=True)
         try:

@@ -27,11 +27,11 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
-from app.board import Board, Message
+from app.board import Boards, Message
 from app.gateway import Gateway, GatewayLost, GatewayRefused
+from app.people import gateway_of, person_of
 from backend.errors import InvalidInput, LorapoolError, NotFound
 
 router = APIRouter(prefix="/live")
@@ -43,11 +43,6 @@ _PASSED_ON = ("content-length", "etag", "last-modified")
 _CURSORS = ("log", "scalars", "files")
 _PING = 10.0
 _RETRY = (0.2, 0.5, 1.0, 2.0)
-
-
-def _gateway(connection: HTTPConnection) -> Gateway:
-    gateway: Gateway = connection.app.state.gateway
-    return gateway
 
 
 def _task(id: str) -> str:
@@ -68,23 +63,23 @@ async def tasks(request: Request) -> Any:
     wanted = {"limit": _number(request.query_params.get("limit"), 50)}
     if "before" in request.query_params:
         wanted["before"] = _number(request.query_params["before"])
-    return await _gateway(request).get("tasks", **wanted)
+    return await gateway_of(request).get("tasks", **wanted)
 
 
 @router.get("/tasks/{id}")
 async def task(request: Request, id: str) -> Any:
-    return await _gateway(request).get(_task(id))
+    return await gateway_of(request).get(_task(id))
 
 
 @router.get("/tasks/{id}/log")
 async def log(request: Request, id: str) -> Any:
     query = {name: _number(request.query_params.get(name)) for name in ("after", "limit")}
-    return await _gateway(request).get(f"{_task(id)}/log", **query)
+    return await gateway_of(request).get(f"{_task(id)}/log", **query)
 
 
 @router.get("/tasks/{id}/scalars")
 async def scalars(request: Request, id: str) -> Any:
-    return await _gateway(request).get(
+    return await gateway_of(request).get(
         f"{_task(id)}/scalars", after=_number(request.query_params.get("after"))
     )
 
@@ -110,19 +105,19 @@ async def act(request: Request, id: str, action: str) -> Any:
         body = json.loads(await request.body() or b"{}")
     except ValueError:
         raise InvalidInput("The request is not JSON. Nothing was changed.") from None
-    return await _gateway(request).post(f"{_task(id)}/{action}", body)
+    return await gateway_of(request).post(f"{_task(id)}/{action}", body)
 
 
 @router.websocket("/board")
 async def board(socket: WebSocket) -> None:
-    shared: Board = socket.app.state.board
-    await _send_all(socket, shared.messages())
+    boards: Boards = socket.app.state.boards
+    await _send_all(socket, boards.of(gateway_of(socket), person_of(socket).token).messages())
 
 
 @router.websocket("/tasks/{id}")
 async def follow(socket: WebSocket, id: str) -> None:
     cursors = {name: _number(socket.query_params.get(name)) for name in _CURSORS}
-    await _send_all(socket, _task_messages(_gateway(socket), _task(id), cursors))
+    await _send_all(socket, _task_messages(gateway_of(socket), _task(id), cursors))
 
 
 async def _task_messages(gateway: Gateway, path: str, cursors: dict[str, int]) -> AsyncIterator[Message]:
@@ -197,7 +192,7 @@ async def _until_gone(socket: WebSocket) -> None:
 async def _download(request: Request, path: str, name: str) -> Response:
     """Pass a file on as it comes. Pictures are shown; anything else is saved, never run in this page's name."""
     passage = contextlib.AsyncExitStack()
-    answer = await passage.enter_async_context(_gateway(request).file(path))
+    answer = await passage.enter_async_context(gateway_of(request).file(path))
     picture = _PICTURES.get(PurePosixPath(name).suffix.lower())
     headers = {key: answer.headers[key] for key in _PASSED_ON if key in answer.headers}
     headers["cache-control"] = "private, max-age=60" if picture else "no-store"
@@ -238,7 +233,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Add the routes; `app.state` must have `gateway` and `board` before the first request."""
+    """Add the routes; `app.state` must have `gateway`, `token` and `boards` before the first request."""
     handler: Callable[[Request, Exception], Awaitable[Response]] = answer_error
     app.add_exception_handler(LorapoolError, handler)
     app.include_router(router)

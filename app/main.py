@@ -14,14 +14,15 @@ from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
 
 from app import data, drawing, languages, live, pages, service, training
-from app.board import Board
+from app.board import Boards
 from app.gateway import Gateway
 from app.languages import Catalogue, Languages
 from app.late import LateInEach
 from app.login import Credentials, Login
+from app.people import People
 from app.pool import Pool
+from app.proxies import Proxies
 from app.security import Guard, PageOnly, is_loopback
-from backend.client import Client
 from backend.errors import InvalidInput
 
 _LONGEST_GOODBYE = 1
@@ -36,6 +37,8 @@ def create_app(
     host: str = "127.0.0.1",
     root_path: str = "",
     credentials: Credentials | None = None,
+    proxies: Proxies | None = None,
+    asks: bool = True,
 ) -> FastAPI:
     """The front end of the deployment at `endpoint`; without one, a form that prints commands.
 
@@ -44,12 +47,14 @@ def create_app(
         data_dir: as this process sees it, for the pickers and the checks.
         host: what it listens on; on loopback only addresses and `LORAPOOL_UI_HOSTS` are answered to.
         root_path: the path prefix under which a proxy shows it, such as `/lora`, without a slash at the end.
-        credentials: what lets people in; without any, whoever reaches it is let in.
+        credentials: what lets people in; without any, whoever reaches it is let in, as the front end itself.
+        proxies: who may say in a header who somebody is.
+        asks: whether a login is asked for as long as there are no accounts.
     """
     app = FastAPI(title="lorapool", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.gateway = Gateway(endpoint, token)
-    app.state.board = Board(app.state.gateway)
-    app.state.client = Client(endpoint, token)
+    app.state.endpoint, app.state.token = endpoint, token
+    app.state.boards = Boards()
     app.state.data_dir = data_dir.resolve()
     app.state.root_path = root_path
     app.state.languages = known = Languages(data_dir)
@@ -66,7 +71,14 @@ def create_app(
     )
     app.mount("/", PageOnly(GZipMiddleware(app.state.form)))
     if credentials is not None:
-        app.add_middleware(Login, credentials=credentials, root_path=root_path)
+        app.add_middleware(
+            Login,
+            credentials=credentials,
+            root_path=root_path,
+            people=People(app.state.gateway) if endpoint else None,
+            proxies=proxies,
+            asks=asks,
+        )
     names = os.environ.get("LORAPOOL_UI_HOSTS", "").split(",")
     app.add_middleware(Guard, host=host, names=[platform.node(), *(name.strip() for name in names)])
     return app
@@ -85,12 +97,12 @@ def serve(
 ) -> None:
     """Serve the front end until SIGTERM or Ctrl-C.
 
-    Whoever can reach it from another machine has to log in: with the name and the password, or, where there are
-    none, with the token. `LORAPOOL_UI_LOGIN=off` leaves that to a proxy in front of it.
+    Where there are accounts, people log in with theirs. Where there are none, whoever can reach it from another
+    machine has to log in: with the name and the password, or, where there are none, with the token.
+    `LORAPOOL_UI_LOGIN=off` leaves all of that to a proxy in front of it, which lets in whom it likes, as the front end.
     """
     credentials = Credentials(token, username, password, os.environ.get("LORAPOOL_SERVICE", ""))
-    open_to_all = is_loopback(host) or os.environ.get("LORAPOOL_UI_LOGIN", "") == "off"
-    asks = credentials.by_name or not open_to_all
+    off = os.environ.get("LORAPOOL_UI_LOGIN", "") == "off" and not credentials.by_name
     uvicorn.run(
         create_app(
             endpoint,
@@ -98,11 +110,15 @@ def serve(
             data_dir,
             host=host,
             root_path=root_path,
-            credentials=credentials if asks else None,
+            credentials=None if off else credentials,
+            proxies=Proxies.read(os.environ),
+            asks=credentials.by_name or not is_loopback(host),
         ),
         host=host,
         port=port,
         log_level="warning",
+        # Whose browser it is matters here: the address is not to be what a header says.
+        proxy_headers=False,
         timeout_graceful_shutdown=_LONGEST_GOODBYE,
     )
 
@@ -111,7 +127,7 @@ def serve(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with app.state.form.building():
         yield
-    await app.state.board.close()
+    await app.state.boards.close()
     await app.state.gateway.close()
 
 

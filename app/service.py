@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, FastAPI, Query, Request
 from pydantic import BaseModel, Field
 
-from app.gateway import Gateway
+from app.people import gateway_of
 from backend.errors import NotFound
 
 router = APIRouter(prefix="/live")
@@ -78,11 +78,6 @@ def with_settings(description: Mapping[str, Any], wanted: Settings) -> dict[str,
     return raw | {"strategies": {_LENGTHS[0]: wanted.threshold}}
 
 
-def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
 def _service(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise NotFound(f"There is no service {name[:80]!r}.")
@@ -91,7 +86,7 @@ def _service(name: str) -> str:
 
 @router.get("/pool")
 async def pool(request: Request) -> Any:
-    gateway = _gateway(request)
+    gateway = gateway_of(request)
     services, instances = await asyncio.gather(gateway.get("services"), gateway.get("instances"))
     # A page never sees a token: not the front end's, and not a service's.
     shown = [{key: service.get(key) for key in _SERVICE_KEYS} for service in services["services"]]
@@ -100,7 +95,7 @@ async def pool(request: Request) -> Any:
 
 @router.get("/services/{name}/about")
 async def about(request: Request, name: str) -> Any:
-    gateway, path = _gateway(request), _service(name)
+    gateway, path = gateway_of(request), _service(name)
     service, usage, decisions = await asyncio.gather(
         gateway.get(path),
         gateway.get(f"{path}/usage"),
@@ -113,13 +108,13 @@ async def about(request: Request, name: str) -> Any:
 async def history(
     request: Request, name: str, hours: Annotated[float, Query(gt=0, le=24 * 31)] = 24.0
 ) -> Any:
-    return await _gateway(request).get(f"{_service(name)}/history", hours=str(hours))
+    return await gateway_of(request).get(f"{_service(name)}/history", hours=str(hours))
 
 
 @router.post("/services/{name}/autoscaler")
 async def set_autoscaler(request: Request, name: str, wanted: Settings) -> Any:
     """Change the settings; what is wrong with them is said, and then nothing was changed."""
-    gateway, path = _gateway(request), _service(name)
+    gateway, path = gateway_of(request), _service(name)
     raw = with_settings((await gateway.get(path))["description"], wanted)
     answer = await gateway.put(f"{path}/autoscaler", raw)
     return {"settings": settings_of(answer["description"])}

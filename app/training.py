@@ -26,8 +26,9 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
-from app import folders, languages
-from app.gateway import Gateway, GatewayLost, GatewayRefused
+from app import folders, languages, rights
+from app.gateway import GatewayLost, GatewayRefused
+from app.people import gateway_of, person_of
 from app.pool import Pool
 from backend.client import Client
 from backend.errors import InvalidArgument, InvalidInput, NotFound
@@ -38,6 +39,7 @@ from kohya_adapter.instances import suited
 from kohya_adapter.presets import preset as named_preset
 from kohya_adapter.presets import presets
 from kohya_adapter.problems import Problem, Validation
+from kohya_adapter.resolve import is_hub_id, path_fields
 from kohya_adapter.snapshot import FORM, snapshot
 from kohya_adapter.validate import validate
 
@@ -106,11 +108,13 @@ async def start(request: Request) -> Any:
     """A newcomer gets a form that works: the sample, where it is there, else whatever model and data there are."""
     data_dir: Path = request.app.state.data_dir
     sample = named_preset(SAMPLE_PRESET).form
-    models, datasets = folders.models(data_dir), folders.datasets(data_dir)
+    models, found = folders.models(data_dir), folders.datasets(data_dir)
+    mine = await run_in_threadpool(rights.readable, request, found)
+    datasets = [each for each in found if each in mine]
     if sample["pretrained_model_name_or_path"] in models and sample["train_data_dir"] in datasets:
         return {"values": sample.changed(), "preset": SAMPLE_PRESET}
-    found = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
-    ours = await _suited(request, Form({key: names[0] for key, names in found.items() if names}))
+    first = {"pretrained_model_name_or_path": models[:1], "train_data_dir": datasets[:1]}
+    ours = await _suited(request, Form({key: names[0] for key, names in first.items() if names}))
     return {"values": ours.changed()}
 
 
@@ -129,8 +133,7 @@ async def _suited(request: Request, ours: Form) -> Form:
 async def from_task(request: Request, task_id: str) -> Any:
     if not _TASK_ID.fullmatch(task_id):
         raise NotFound(f"There is no task {task_id[:80]!r}.")
-    gateway: Gateway = request.app.state.gateway
-    async with gateway.file(f"tasks/{task_id}/files/{FORM}") as answer:
+    async with gateway_of(request).file(f"tasks/{task_id}/files/{FORM}") as answer:
         loaded = form.loads((await answer.aread()).decode("utf-8", "replace"))
     return {"values": loaded.form.changed(), "warnings": loaded.warnings}
 
@@ -160,6 +163,7 @@ def command(request: Request, wanted: Wanted) -> Any:
     read, problems = read_form(wanted.values)
     if problems:
         raise InvalidArgument(problems[0].field, problems[0].message)
+    _need_files(request, read)
     made = snapshot(read, task_id=wanted.id or "job", data_dir=request.app.state.data_dir)
     return {"command": shlex.join(made.argv), "files": dict(made.files)}
 
@@ -179,20 +183,30 @@ async def submit(request: Request, wanted: Wanted) -> Any:
 
 async def _validation(request: Request, read: Form) -> Validation:
     pool: Pool = request.app.state.pool
+    await run_in_threadpool(_need_files, request, read)
     return await run_in_threadpool(validate, read, request.app.state.data_dir, await pool.capabilities())
 
 
+def _need_files(request: Request, read: Form) -> None:
+    """Raises NotFound when the form names a file that is another's; what a check says of it is theirs, too."""
+    data_dir: Path = request.app.state.data_dir
+    named = [(field, read.text(field.key)) for field in path_fields(read) if field.key != "output_dir"]
+    models_of_hub = {text for field, text in named if field.format == "model" and is_hub_id(data_dir, text)}
+    presets_of = {text for field, text in named if text in field.choices}
+    rights.need_read(request, *({text for _, text in named if text} - models_of_hub - presets_of))
+
+
 def _submit(request: Request, read: Form, wanted: Wanted, checked: Validation) -> Any:
-    client: Client = request.app.state.client
-    handle = submission.submit(
-        client,
-        read,
-        service=wanted.service or _service(client),
-        data_dir=request.app.state.data_dir,
-        checked=checked,
-        task_id=wanted.id if _TASK_ID.fullmatch(wanted.id) else "",
-    )
-    return dataclasses.asdict(handle.view())
+    with Client(request.app.state.endpoint, person_of(request).token) as client:
+        handle = submission.submit(
+            client,
+            read,
+            service=wanted.service or _service(client),
+            data_dir=request.app.state.data_dir,
+            checked=checked,
+            task_id=wanted.id if _TASK_ID.fullmatch(wanted.id) else "",
+        )
+        return dataclasses.asdict(handle.view())
 
 
 def _service(client: Client) -> str:
@@ -214,9 +228,8 @@ def _answer(problems: list[Problem], checked: Validation) -> dict[str, Any]:
 
 @router.get("/services")
 async def services(request: Request) -> Any:
-    gateway: Gateway = request.app.state.gateway
     try:
-        found = (await gateway.get("services"))["services"]
+        found = (await gateway_of(request).get("services"))["services"]
     except (GatewayLost, GatewayRefused) as error:
         return {"services": [], "problem": str(error)}
     return {"services": [service["name"] for service in found if service["type"] in SERVICE_TYPES]}
@@ -225,13 +238,15 @@ async def services(request: Request) -> Any:
 @router.get("/choices")
 def choices(request: Request) -> Any:
     data_dir: Path = request.app.state.data_dir
+    sets, loras = folders.datasets(data_dir), folders.loras(data_dir)
+    mine = rights.readable(request, [*sets, *loras])
     return {
         "models": folders.models(data_dir),
-        "datasets": folders.datasets(data_dir),
-        "loras": folders.loras(data_dir),
+        "datasets": [each for each in sets if each in mine],
+        "loras": [each for each in loras if each in mine],
     }
 
 
 def install(app: FastAPI) -> None:
-    """Add the routes; `app.state` must have `gateway`, `client`, `data_dir` and `pool`."""
+    """Add the routes; `app.state` must have `gateway`, `token`, `endpoint`, `data_dir` and `pool`."""
     app.include_router(router)

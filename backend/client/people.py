@@ -89,9 +89,13 @@ class People(Connection):
         """What may be done with paths of the data folder."""
         return read(AccessView, self.post("access", {"paths": list(paths)}, repeat=True))
 
-    def set_owner(self, place: str, owner: str) -> AccessView:
-        """Say whose `datasets/<name>` or `loras/<name>` is; '' makes it everybody's."""
-        return read(AccessView, self.put("owners", {"place": place, "owner": owner}))
+    def set_owner(self, place: str, owner: str, *, claim: bool = False) -> AccessView:
+        """Say whose `datasets/<name>` or `loras/<name>` is; '' makes it everybody's.
+
+        Raises:
+            Conflict: it is another's, and `claim` was to take it only from nobody.
+        """
+        return read(AccessView, self.put("owners", {"place": place, "owner": owner, "claim": claim}))
 
     def audit(self, *, who: str = "", limit: int = 100, before: str = "") -> AuditList:
         """Who did what to what, newest first."""

@@ -40,6 +40,7 @@ class Ownership(BaseModel):
 
     place: _PATH
     owner: str = Field(default="", max_length=64)
+    claim: bool = Field(default=False, description="only if it is nobody's, or that owner's already")
 
 
 @router.post("/access", response_model=AccessView)
@@ -78,7 +79,7 @@ async def set_owner(body: Ownership, gateway: GatewayHere, caller: CallerHere) -
     if body.owner and not valid_name(body.owner):
         raise InvalidArgument("owner", "is no name of an account; nothing was changed")
     store = gateway.store
-    if caller.administrator:
+    if caller.administrator and not body.claim:
         await store.run(accounts.give(place, body.owner))
     elif caller.role is Role.ADMIN and body.owner:
         if not await store.run(accounts.claim(place, body.owner)):
