@@ -1,38 +1,33 @@
 """One scheduling pass over 2 000 waiting tasks and 100 instances: the store read, everything decided and written.
 
-The live pool on a real store with a launcher that starts nothing. `after an event`: one
-task ended, its instance is given the next. `from nothing` is a supervisor's first pass: it has read no task yet.
-Then the memory of that supervisor's process while it sees 100 000 tasks put, given out and ended.
+The whole supervisor on a real store, with instances that another process plays: twenty times a second a task ends, a
+new one is put, an instance is given the next. Every pass counts, by the clock. Then new supervisors find that queue:
+all their passes until they decide. Then the memory of a supervisor and its store while 100 000 tasks go through.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from backend.deploy import deploy
-from backend.instance import Place
-from backend.pool.learnt import Learnt
-from backend.pool.pool import Pool, read_instances
-from backend.service import parse
-from backend.store import instances, services, tasks
+from backend.settings import Settings
 from backend.store.connection import Store
 from backend.store.embedded import EmbeddedStore
-from backend.store.tasks import Holder, NewTask
-from backend.task import TaskState
-from tests.support.fake_launcher import FakeLauncher
+from benchmarks import _fleet as fleet
+from benchmarks._pool import percentile
 
-WAITING, INSTANCES, PASSES = 2000, 100, 60
-LONG, BATCH, STEP = 100_000, 200, 10_000
-USERS = 20
-SERVICE = "many"
+WAITING, INSTANCES = 2000, 100
+RATE, SECONDS = 20.0, 20.0
+STARTS = 5
+THROUGH, STEP, KEPT = 100_000, 10_000, 1000
 
 
 def main() -> None:
@@ -42,126 +37,77 @@ def main() -> None:
         server.start()
         store = Store(server.url)
         try:
-            _passes(store)
+            settings = fleet.settings(Path(folder), server.url, keep_tasks=KEPT)
+            _passes(store, settings)
             store.redis.flushdb()
-            _memory(store)
+            _memory(store, settings)
         finally:
             store.close()
             server.stop()
 
 
-def _pool(store: Store) -> Pool:
-    raw = {
-        "metadata": {"name": SERVICE, "type": "ScalableJob"},
-        "autoscaler": {"min": INSTANCES, "max": INSTANCES},
-    }
-    deploy(store, parse(raw).description)
-    description = store.run(services.get(SERVICE)).description
-    return Pool(SERVICE, store, FakeLauncher(), description, Learnt({}))
-
-
-def _instances(store: Store) -> list[str]:
-    names = [f"i{n}" for n in range(INSTANCES)]
-    for name in names:
-        created: dict[str, Any] = {
-            "slots": 1,
-            "launcher": "local",
-            "host": "here",
-            "device": "cpu",
-            "created_at": time.time(),
-        }
-        store.run_all(instances.create(name, SERVICE, **created))
-        store.run(instances.renew(name, 10**6))
-        store.run(instances.ready(name, Place("here", 1, 2.5)))
-    return names
-
-
-def _numbers() -> Iterator[int]:
-    n = 0
-    while True:
-        yield n
-        n += 1
-
-
-def _put(store: Store, numbers: Iterator[int], count: int) -> set[str]:
-    put = set()
-    for _ in range(count):
-        n = next(numbers)
-        store.run(tasks.put(NewTask(f"t{n}", SERVICE, "command", user=f"user{n % USERS}")))
-        put.add(f"t{n}")
-    return put
-
-
-def _pass(store: Store, pool: Pool, changed: set[str] | None) -> float:
-    """Seconds of one pass, as the supervisor makes it."""
-    began = time.perf_counter()
-    pool.step(read_instances(store), [], changed)
-    return time.perf_counter() - began
-
-
-def _claim(store: Store, pool: Pool) -> list[Holder]:
-    """Have every instance begin what it was given."""
-    found = []
-    for instance in read_instances(store):
-        for task in instance.tasks:
-            attempt = store.run(tasks.claim(task, instance.id))
-            if attempt:
-                found.append(Holder(task, attempt, instance.id))
-    return found
-
-
-def _passes(store: Store) -> None:
-    pool, numbers = _pool(store), _numbers()
-    _instances(store)
-    _put(store, numbers, WAITING + INSTANCES)
-    _pass(store, pool, None)
-    holders = _claim(store, pool)
-    seconds = []
-    for _ in range(PASSES):
-        ended = holders.pop(0)
-        store.run(tasks.finish(ended, TaskState.SUCCEEDED, ""))
-        changed = {ended.task, *_put(store, numbers, 1)}
-        gc.collect()
-        seconds.append(_pass(store, pool, changed))
-        holders += _claim(store, pool)
-    fresh = []
-    for _ in range(5):
-        again = Pool(SERVICE, store, FakeLauncher(), pool.description, pool.learnt)
-        fresh.append(_pass(store, again, None))
-    print(f"{WAITING} waiting tasks of {USERS} users, {INSTANCES} busy instances, {PASSES} passes")
-    _say("after an event", seconds)
-    _say("from nothing", fresh)
-
-
-def _say(what: str, seconds: list[float]) -> None:
-    ordered = sorted(seconds)
+def _passes(store: Store, settings: Settings) -> None:
+    fleet.fleet(store, INSTANCES)
+    fleet.put(store, WAITING + INSTANCES, itertools.count())
+    slices: list[float] = []
+    reached: list[float] = []
+    supervisor = fleet.Timed(settings)
+    with fleet.slices(slices):
+        fleet.run(supervisor, fleet.paced, store.url, SECONDS, RATE, 10**6, said=reached.append)
     print(
-        f"  {what:16} median {statistics.median(seconds) * 1000:6.1f} ms, "
-        f"p95 {ordered[int(0.95 * (len(ordered) - 1))] * 1000:6.1f} ms, most {ordered[-1] * 1000:6.1f} ms"
+        f"{WAITING} tasks of {fleet.USERS} users waiting, {INSTANCES} busy instances, {RATE:g} ends a second"
+    )
+    opening = supervisor.passes[:_OPENING]
+    say("the first passes", opening)
+    say("all the others", supervisor.passes[_OPENING:])
+    say("slice of a forecast", slices)
+    say("end to next task given", reached)
+    say(
+        f"first passes of {STARTS} new ones",
+        list(itertools.chain(*(_start(settings) for _ in range(STARTS)))),
     )
 
 
-def _memory(store: Store) -> None:
-    pool, numbers = _pool(store), _numbers()
-    _instances(store)
+_OPENING = 5
+"""Passes in which a supervisor reads the queue and hands a task to each of the instances."""
+
+
+def _start(settings: Settings) -> list[float]:
+    """The passes of a supervisor in its first second."""
+    supervisor = fleet.Timed(settings)
+    stop = threading.Timer(1.0, supervisor.stop)
+    stop.start()
+    supervisor.run()
+    return supervisor.passes[:_OPENING]
+
+
+def say(what: str, seconds: list[float]) -> None:
+    """One row."""
+    print(
+        f"  {what:26} {len(seconds):5} × median {statistics.median(seconds) * 1000:6.1f} ms, "
+        f"p99 {percentile(seconds, 0.99) * 1000:6.1f} ms, longest {max(seconds) * 1000:6.1f} ms",
+        flush=True,
+    )
+
+
+def _memory(store: Store, settings: Settings) -> None:
+    fleet.fleet(store, INSTANCES)
     process = psutil.Process()
-    done = 0
-    print(f"{LONG} tasks through the pool, {BATCH} waiting at a time; this process, and the store's keys")
-    while done < LONG:
-        changed = _put(store, numbers, BATCH)
-        while changed:
-            _pass(store, pool, changed)
-            for holder in _claim(store, pool):
-                store.run(tasks.finish(holder, TaskState.SUCCEEDED, ""))
-                done += 1
-                changed.discard(holder.task)
-        # As the supervisor does; nothing is kept here, so that the store's own size shows too.
-        while store.run(tasks.expire(1e-6, 200)):
-            pass
-        if done % STEP == 0:
-            gc.collect()
-            rss = process.memory_info().rss / 2**20
-            print(f"  {done:7} tasks   {rss:7.1f} MiB   {store.redis.dbsize():6} keys", flush=True)
+    began = time.monotonic()
+    print(f"{THROUGH} tasks through, {fleet.AT_ONCE} waiting, the records of the last {KEPT} kept")
+
+    def said(done: Any) -> None:
+        gc.collect()
+        held = store.redis.info("memory")["used_memory"] / 2**20
+        print(
+            f"  {done:7} tasks {time.monotonic() - began:6.0f} s   supervisor {process.memory_info().rss / 2**20:7.1f}"
+            f" MiB   store {held:6.1f} MiB, {store.redis.dbsize():6} keys",
+            flush=True,
+        )
+
+    supervisor = fleet.Timed(settings)
+    fleet.run(supervisor, fleet.through, store.url, THROUGH, STEP, said=said)
+    say("its passes", supervisor.passes)
 
 
 if __name__ == "__main__":

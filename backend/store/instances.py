@@ -121,6 +121,13 @@ def past(limit: int = 20) -> Call[list[str]]:
     )
 
 
+def held(instance: str) -> Call[list[str]]:
+    """The tasks that an instance has been given and has not ended."""
+    return command("SMEMBERS", key("held", instance)).then(
+        lambda answer: sorted(item.decode() for item in answer)
+    )
+
+
 def details(instance: str) -> list[Call[Any]]:
     """The three reads that `assemble` makes an instance of."""
     return [
