@@ -35,7 +35,7 @@ from backend.scaling import (
 )
 from backend.scaling import plan as plan_pass
 from backend.service import Description
-from backend.store import briefs, instances, pools, services, tasks
+from backend.store import briefs, instances, pools, services, tasks, usage
 from backend.store.briefs import Brief
 from backend.store.connection import Store
 from backend.task import TaskState
@@ -52,6 +52,10 @@ EXPLAIN_EVERY = 1.0
 _NOT_NEEDED = "not needed any more"
 UPDATED = "its service was updated"
 _STAYING = (InstanceState.STARTING, InstanceState.IDLE, InstanceState.BUSY)
+
+
+QUOTAS_EVERY = 1.0
+"""Seconds for which the limits of accounts are believed: what other services run for them may be so old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Pool:
     _explained_at: float = -math.inf
     _held: dict[str, Brief] = field(default_factory=dict)
     _calendar: tuple[dict[str, Any], Calendar] | None = None
+    _quotas: tuple[float, dict[str, int]] = (-math.inf, {})
     _saved_at: float = 0.0
     _said: str | None = None
 
@@ -226,7 +231,19 @@ class Pool:
     def _settings(self, seen: Seen) -> Autoscaler:
         """The settings of scaling. What somebody started by hand is there to stay, as far as `max` allows."""
         settings = self.autoscaler
-        return settings.model_copy(update={"min": max(settings.min, min(self._by_hand(seen), settings.max))})
+        least = max(settings.min, min(self._by_hand(seen), settings.max))
+        return settings.model_copy(update={"min": least, "user_limits": self._user_limits(settings)})
+
+    def _user_limits(self, settings: Autoscaler) -> dict[str, int]:
+        """How many tasks users may run here: what the description says, and the limits of their accounts."""
+        now = self.clock.monotonic()
+        if now - self._quotas[0] >= QUOTAS_EVERY:
+            self._quotas = now, self.store.run(usage.quotas(self.name))
+        limits = dict(settings.user_limits)
+        for user, most in self._quotas[1].items():
+            described = settings.user_limit(user)
+            limits[user] = most if described is None else min(most, described)
+        return limits
 
     def _scheduled(self, seen: Seen, now: float) -> Scheduled | None:
         """What the calendar says, with what was started by hand as for the settings."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
 from backend import records
-from backend.errors import Conflict, InvalidArgument, NotFound, QueueFull, StaleAttempt
+from backend.errors import Conflict, InvalidArgument, NotFound, OverLimit, QueueFull, StaleAttempt
 from backend.records import FileWritten, Progress, Record
 from backend.store import rq_jobs
 from backend.store.call import Argument, Call, command, script
@@ -62,7 +62,8 @@ def valid_id(task_id: str) -> bool:
 def put(task: NewTask, *, capacity: int = 0) -> Call[Put]:
     """Store and queue a task, once per request id. `capacity` is the most that may wait (0: no limit).
 
-    Reading the answer raises NotFound (no such service), Conflict (the id is taken) or QueueFull.
+    Reading the answer raises NotFound (no such service), Conflict (the id is taken), QueueFull, or OverLimit (its
+    user has as much as its account may have).
     """
     if not valid_id(task.id):
         raise InvalidArgument("id", "a task id is 1 to 100 letters, digits, '-' and '_'; nothing was queued")
@@ -102,6 +103,16 @@ def _read_put(answer: list[Any], task: NewTask) -> Put:
             raise NotFound(f"there is no service {task.service!r}; nothing was queued")
         case b"taken":
             raise Conflict(f"the task id {task.id!r} is taken; nothing was queued")
+        case b"queued":
+            raise OverLimit(
+                f"{task.user} has {int(answer[1])} tasks that wait, and may have {int(answer[2])}; this one was not "
+                "queued. Those that wait go on; put it when some have begun."
+            )
+        case b"spent":
+            raise OverLimit(
+                f"{task.user} has used {int(answer[1])} of today's {int(answer[2])} GPU-seconds; this task was not "
+                "queued. What runs goes on; the day begins anew at midnight UTC."
+            )
         case _:
             raise QueueFull(
                 f"the queue of {task.service} is full ({int(answer[1])} tasks wait); this one was not queued. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from backend.store.call import Call, script
@@ -23,3 +24,11 @@ def of(user: str) -> Call[Usage]:
         return Usage(int(answer[0]), int(answer[1]), float(answer[2]))
 
     return script("usage", user).then(read)
+
+
+def quotas(service: str) -> Call[dict[str, int]]:
+    """The most tasks that accounts with limits may run in a service, with what they run elsewhere taken off.
+
+    0 for who has used up the day's GPU-seconds.
+    """
+    return script("quotas", service).then(lambda answer: dict(json.loads(answer)))

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from backend.accounts import Account, Limits
 from backend.instance import InstanceState, Place
 from backend.pool import pool as pool_module
 from backend.pool.learnt import Learnt
 from backend.pool.pool import Pool, read_instances
 from backend.records import Progress
-from backend.store import briefs, instances, plans, pools, services, task_queue, tasks
+from backend.store import accounts, briefs, instances, plans, pools, services, task_queue, tasks
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
 from backend.store.plans import Plan
@@ -467,3 +468,13 @@ def test_a_stopped_service_has_no_calendar(box: Box) -> None:
     box.pool.stopped = True
     box.step()
     assert box.launcher.orders == {}
+
+
+def test_an_accounts_limit_holds_its_tasks_back_and_nobody_elses(box: Box) -> None:
+    box.store.run(accounts.add(Account("ana", limits=Limits(running=1))))
+    box.one_up()
+    box.instance()
+    first, second, others = box.put(user="ana"), box.put(user="ana"), box.put(user="bob")
+    box.step()
+    states = [box.store.run(tasks.get(task)).state for task in (first, second, others)]
+    assert states == [TaskState.ASSIGNED, TaskState.WAITING, TaskState.ASSIGNED]
