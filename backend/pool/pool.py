@@ -17,6 +17,7 @@ from backend.pool.forecast import Forecast
 from backend.pool.history import History
 from backend.pool.launcher import Launcher
 from backend.pool.learnt import Learnt
+from backend.pool.metrics import Metrics
 from backend.pool.rolling import next_to_leave
 from backend.pool.starts import Starts
 from backend.pool.views import instance_view, waiting_task
@@ -95,6 +96,7 @@ class Pool:
     def __post_init__(self) -> None:
         self.starts = Starts(self.name, self.store, self.launcher, self.clock, self.new_id)
         self._history = History(self.store, self.name)
+        self._metrics = Metrics(self.name, self.store, self.clock)
         self.forecast = Forecast(self.name, self.store, self.clock)
         self._backlog = Backlog(
             self.name, self.store, self.clock, lambda task: waiting_task(task, self.learnt)
@@ -215,16 +217,19 @@ class Pool:
 
     def _snapshot(self, seen: Seen, free: list[str] | None) -> Snapshot:
         now = self.clock.time()
+        settings = self._settings(seen)
         counted = sum(i.state is not InstanceState.GONE for i in seen.instances)
+        staying = [instance for instance in seen.instances if instance.state in _STAYING]
         return Snapshot(
             now=now,
-            settings=self._settings(seen),
+            settings=settings,
             waiting=seen.waiting,
             instances=tuple(instance_view(i, seen.active, self.learnt, now) for i in seen.instances),
             slots=self.description.rpc.worker_threads,
             cold_start=self.learnt.cold_starts.median,
             places=None if free is None else counted + len(free),
             usage=self.learnt.usage.at_time(now).seconds,
+            metrics=self._metrics.values({s.metric for s in settings.strategies}, staying),
             scheduled=self._scheduled(seen, now),
         )
 

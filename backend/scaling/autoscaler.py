@@ -29,6 +29,9 @@ PRESETS: dict[str, float] = {"economy": 0.0, "default": 0.5, "comfort": 1.0}
 QUEUE_METRICS = ("avg_waiting_length", "queue[avgbacklog]")
 """Metrics of the queue's length per instance: two names of one thing."""
 
+MEASURED = (*QUEUE_METRICS, "qps", "qps1k", "cpu", "gpu", "gpu[util]", "memory")
+"""Every metric that has a value here: tasks put a second (or in a thousand), and loads in per cent, per instance."""
+
 MAX_INSTANCES = 1000
 """The largest `max` that EAS documents."""
 
@@ -142,7 +145,7 @@ def unknown_parts(settings: Autoscaler, field: str = "autoscaler") -> tuple[str,
     metrics = [
         f"{field}.strategies.{s.metric}: is not measured here, so it never changes the number of instances"
         for s in settings.strategies
-        if s.metric not in QUEUE_METRICS or s.service
+        if s.metric not in MEASURED or s.service
     ]
     return (*keys, *metrics)
 

@@ -76,3 +76,12 @@ def test_it_survives_as_json() -> None:
     learnt.cold_starts.add(3.5)
     text = json.dumps(learnt.to_json())
     assert Learnt(json.loads(text)).to_json() == learnt.to_json()
+
+
+def test_a_query_is_charged_its_part_of_an_instance() -> None:
+    learnt = Learnt({})
+    learnt.ended(replace(TASK, kind="query"), NOW, whole=True, slots=5)
+    learnt.ended(replace(TASK, user="ben"), NOW, whole=True, slots=5)
+    assert learnt.usage.seconds == {"ana": 12.0, "ben": 60.0}
+    # how long such take is another matter
+    assert learnt.expected(replace(TASK, kind="query")) == 60.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -105,6 +106,15 @@ def test_the_bounds_are_those_of_the_description(box: Box) -> None:
         box.put()
     box.step()
     assert len(box.launcher.orders) == 3
+
+
+def test_a_strategy_may_name_the_load_of_the_instances(box: Box) -> None:
+    name = box.one_up()
+    box.autoscale(min=1, max=4, strategies={"cpu": 30})
+    box.store.run(instances.renew(name, 60, json.dumps({"cpu_load": 0.9})))
+    box.step()
+    assert len(box.launcher.orders) == 3
+    assert "cpu is 90 per instance, threshold 30" in box.decisions()[0]["why"]
 
 
 def test_without_an_autoscaler_the_number_of_instances_is_the_bound(box: Box) -> None:

@@ -106,7 +106,7 @@ def test_what_means_nothing_here_is_mentioned_and_does_no_harm() -> None:
         {
             "max": 4,
             "mx": 9,
-            "strategies": {"avg_waiting_length": 2, "gpu[util]": 60},
+            "strategies": {"avg_waiting_length": 2, "gpu[util]": 60, "my_metric": 3},
             "behavior": {"scaleUp": {"selectPolicy": "Max"}},
             "user_limits": {"ana": 1},
         }
@@ -115,7 +115,7 @@ def test_what_means_nothing_here_is_mentioned_and_does_no_harm() -> None:
     assert [said.partition(":")[0] for said in unknown_parts(found)] == [
         "autoscaler.mx",
         "autoscaler.behavior.scaleUp.selectPolicy",
-        "autoscaler.strategies.gpu[util]",
+        "autoscaler.strategies.my_metric",
     ]
 
 
