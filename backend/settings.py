@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     back (0: it may take as long as it takes). `keep_days` is how long the record and the log of a task that has ended
     stay in the store (0: for ever), and `keep_tasks` how many of them do (0: all); what they wrote into their job
     folders stays in any case. `audit_days` is how long the audit log reaches back (0: as far as its most entries do).
-    `metrics_token` opens `/metrics` and nothing else.
+    `metrics_token` opens `/metrics` and nothing else. `log_format` json has each line of a process's log be one object.
     `storage_patience` is for how long an object store that does not answer is waited for,
     before a training for its inputs and after it until the last result is sent; `storage_cache_gb` what the fetched
     inputs of all tasks may take on this machine's disk.
@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     kubernetes_gpu: str = "nvidia.com/gpu"
     audit_days: float = Field(default=365.0, ge=0)
     metrics_token: str = ""
+    log_format: Literal["text", "json"] = "text"
 
     def resolved(self) -> Settings:
         """The same with an absolute data folder."""
@@ -87,6 +88,7 @@ _PLAIN = (
         "keep_tasks",
         "audit_days",
         "metrics_token",
+        "log_format",
         "storage_patience",
         "storage_cache_gb",
     ),

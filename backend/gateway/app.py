@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +17,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from backend import logs
 from backend.accounts import Role
 from backend.errors import Forbidden, LorapoolError
 from backend.gateway import (
@@ -45,7 +45,7 @@ from backend.gateway.queue_api import QueueApi
 from backend.gateway.queue_request import PREFIX
 from backend.gateway.watching import SILENCE
 from backend.settings import Settings, administrator_token
-from backend.store import server
+from backend.store import instances, server
 from backend.store.multiplex import MultiplexedStore
 from backend.views import ErrorView
 
@@ -111,6 +111,9 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app.include_router(discovery.router, prefix="/api/v1")
     app.include_router(generation_api.router, prefix="/api/v1", responses=_ERRORS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
+    app.add_api_route(
+        "/readyz", _readyz, methods=["GET"], tags=["health"], responses={503: {"model": ErrorView}}
+    )
     app.add_api_route("/metrics", _metrics, methods=["GET"], tags=["health"], response_class=Response)
     app.add_middleware(Audited, gateway=gateway)
     app.add_exception_handler(LorapoolError, answers.on_error)
@@ -126,6 +129,16 @@ async def _healthz(request: Request) -> dict[str, str]:
     gateway: Gateway = request.app.state.gateway
     await gateway.store.run(server.ping())
     return {"status": "ok"}
+
+
+async def _readyz(request: Request) -> dict[str, str]:
+    """Whether tasks are taken: the gateway is up and the store answers; and whether a supervisor leads. No token.
+
+    Without a supervisor tasks are taken and wait, so that alone does not make a gateway unready.
+    """
+    gateway: Gateway = request.app.state.gateway
+    leader = await gateway.store.run(instances.leader())
+    return {"status": "ready", "supervisor": "leads" if leader else "none"}
 
 
 async def _metrics(request: Request) -> Response:
@@ -164,7 +177,7 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings, *, silence: float = SILENCE) -> None:
     """Serve until SIGTERM or Ctrl-C; `silence` as for `create_app`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure("gateway", settings.log_format)
     app = create_app(settings, silence=silence)
     config = uvicorn.Config(
         app,

@@ -19,7 +19,7 @@ import time
 import uuid
 from pathlib import Path
 
-from backend import paths
+from backend import logs, paths
 from backend.errors import Conflict, NotFound, StoreUnavailable
 from backend.instance import Instance, InstanceState
 from backend.pool import devices
@@ -186,7 +186,7 @@ class Worker:
 
 def serve(settings: Settings, service: str, device: str = "", *, ordered: str = "") -> int:
     """Run a worker until its instance has ended, or SIGTERM or Ctrl-C; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    logs.configure("worker", settings.log_format, service=service)
     worker = Worker(settings, service, device, ordered=ordered)
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, lambda *_: worker.stop())

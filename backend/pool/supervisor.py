@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 
+from backend import logs
 from backend.errors import InvalidArgument, NotFound, StoreUnavailable
 from backend.instance import Instance, InstanceState, Place
 from backend.pool import launchers
@@ -270,7 +271,7 @@ def _is_dead(leader: str) -> bool:
 
 def serve(settings: Settings) -> int:
     """Run a supervisor until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s")
+    logs.configure("supervisor", settings.log_format)
     supervisor = Supervisor(settings)
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, lambda *_: supervisor.stop())

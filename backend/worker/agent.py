@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backend import logs
 from backend.errors import LorapoolError, StoreUnavailable
 from backend.instance import InstanceState
 from backend.processes import here, wait_until
@@ -309,10 +310,12 @@ def main(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> int:
     Its `life` descriptor stays open as long as it lives; where there is an `owner` descriptor, it leaves when that
     one ends.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
+        settings = read_settings()
+        names = {"service": argument["service"], "instance": argument["instance"]}
+        logs.configure("instance", settings.log_format, **names)
         agent = Agent(
-            read_settings(),
+            settings,
             argument["instance"],
             argument["service"],
             plain_template=Path(argument["plain_template"]),

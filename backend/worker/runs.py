@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from backend import logs
 from backend.errors import LorapoolError, NotFound
 from backend.service import Description
 from backend.settings import Settings
@@ -105,17 +106,23 @@ class Runs:
         except LorapoolError as error:
             self._give_back(holder, str(error), self._ask)
             return
+        with logs.about(task=task_id, attempt=attempt, user=task.user):
+            self._work(task, run)
+
+    def _work(self, task: Task, run: Run) -> None:
         with self._lock:
-            self._runs[task_id] = run
+            self._runs[task.id] = run
             leaving = self._leaving
         run.wish("hand back" if leaving else None)
         run.wish(task.cancel)
+        log.info("task %s begins", task.id)
         try:
             with self._device_of(task):
                 run.work()
         finally:
             with self._lock:
-                del self._runs[task_id]
+                del self._runs[task.id]
+            log.info("task %s is out of hand", task.id)
 
     @contextlib.contextmanager
     def _device_of(self, task: Task) -> Iterator[None]:

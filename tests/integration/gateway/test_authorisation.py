@@ -44,6 +44,7 @@ def contents(status: int = 200) -> Statuses:
 
 CONTROL: dict[tuple[str, str], Statuses] = {
     ("GET", "/healthz"): OPEN,
+    ("GET", "/readyz"): OPEN,
     ("GET", "/metrics"): METRICS,
     ("GET", "/api/v1/servicediscovery/upstreams/{service}"): OPEN,
     ("GET", "/api/v1/info"): ANYBODY,

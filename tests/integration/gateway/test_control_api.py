@@ -323,6 +323,7 @@ def test_metrics_need_a_token_and_health_does_not(box: Box, name: str) -> None:
     assert f'lorapool_waiting{{queue="{name}"}} 1.0' in text
     assert httpx.get(f"{box.url}/metrics").status_code == 401
     assert httpx.get(f"{box.url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{box.url}/readyz").json() == {"status": "ready", "supervisor": "none"}
 
 
 def test_unknown_paths_and_methods_are_json(box: Box) -> None:
@@ -456,6 +457,7 @@ def test_a_follower_does_not_notice_restarts(own_box: Box) -> None:
         answer = http.get(f"/api/v1/tasks/{task.id}")
         assert (answer.status_code, answer.json()["error"]) == (503, "StoreUnavailable")
         assert http.get("/healthz").status_code == 503
+        assert http.get("/readyz").status_code == 503
     own_box.start_store()
     instance.say(holder, "three")
     instance.finish(holder)
