@@ -33,8 +33,10 @@ class Settings(BaseSettings):
     inputs of all tasks may take on this machine's disk.
 
     `launcher` is where instances run; `end_instances` says whether a supervisor that stops ends them, or leaves them to
-    the next one. `kubernetes_…`: the namespace and the context of the kube-config ('': as found), a file with the pod
-    that instances are made from, what owns the pods (`Deployment/NAME` or `ConfigMap/NAME`), and how a GPU is called.
+    the next one. `ray_address`: the head of a cluster (`10.0.0.1:6379`; '': the one that runs here), and `ray_grows`:
+    whether it adds nodes by itself, so that orders may wait for them. `kubernetes_…`: the namespace and the context of
+    the kube-config ('': as found), a file with the pod that instances are made from, what owns the pods
+    (`Deployment/NAME` or `ConfigMap/NAME`), and how a GPU is called.
     """
 
     model_config = SettingsConfigDict(env_prefix="LORAPOOL_", populate_by_name=True, extra="ignore")
@@ -55,8 +57,10 @@ class Settings(BaseSettings):
     keep_tasks: int = Field(default=100_000, ge=0)
     storage_patience: float = Field(default=600.0, ge=0)
     storage_cache_gb: float = Field(default=100.0, gt=0)
-    launcher: Literal["local", "kubernetes"] = "local"
+    launcher: Literal["local", "ray", "kubernetes"] = "local"
     end_instances: bool = True
+    ray_address: str = ""
+    ray_grows: bool = False
     kubernetes_namespace: str = ""
     kubernetes_context: str = ""
     kubernetes_pod_template: str = ""
@@ -92,7 +96,7 @@ _PLAIN = (
         "storage_patience",
         "storage_cache_gb",
     ),
-    *("launcher", "end_instances"),
+    *("launcher", "end_instances", "ray_address", "ray_grows"),
     *(f"kubernetes_{name}" for name in ("namespace", "context", "pod_template", "owner", "gpu")),
 )
 

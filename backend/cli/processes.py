@@ -29,12 +29,28 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the gateway.")] = 8000,
     ui_port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Start no front end.")] = False,
+    launcher: Annotated[
+        str, typer.Option(envvar="LORAPOOL_LAUNCHER", help="Where instances run: local, ray or kubernetes.")
+    ] = "local",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            envvar="LORAPOOL_RAY_ADDRESS",
+            help="Head of the Ray cluster, as 10.0.0.1:6379; else the one here.",
+        ),
+    ] = "",
+    ray_grows: Annotated[
+        bool,
+        typer.Option("--ray-grows", envvar="LORAPOOL_RAY_GROWS", help="The cluster adds nodes by itself."),
+    ] = False,
 ) -> None:
     """Start everything on this box: store, gateway, supervisor, front end. Ctrl-C stops it in order."""
     from backend.up import Deployment, FrontEndHere
 
     front_end = None if no_ui else FrontEndHere(ui_port)
-    deployment = Deployment(_settings(data_dir, host, port), descriptions or [], front_end=front_end)
+    places = {"launcher": launcher, "ray_address": ray_address, "ray_grows": ray_grows}
+    settings = _settings(data_dir, host, port, **places)
+    deployment = Deployment(settings, descriptions or [], front_end=front_end)
     raise typer.Exit(deployment.run(lambda: _welcome(deployment.url, data_dir, None if no_ui else ui_port)))
 
 
@@ -153,10 +169,10 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _settings(data_dir: Path, host: str, port: int) -> Any:
+def _settings(data_dir: Path, host: str, port: int, **more: Any) -> Any:
     from backend.settings import read
 
-    return read(data_dir=data_dir, host=host, port=port)
+    return read(data_dir=data_dir, host=host, port=port, **more)
 
 
 def _environment_settings() -> Any:

@@ -24,8 +24,23 @@ def make(settings: Settings, store: Store, on_change: Callable[[], None]) -> Lau
     """
     if settings.launcher == "kubernetes":
         return _kubernetes(settings, store, on_change)
+    if settings.launcher == "ray":
+        return _ray(settings, store, on_change)
     templates = Templates(runtime_dir((settings.data_dir / STORE).resolve()), settings.data_dir / LOGS)
     return LocalLauncher(settings, templates, on_change)
+
+
+def _ray(settings: Settings, store: Store, on_change: Callable[[], None]) -> Launcher:
+    from backend.pool.ray.launcher import RayLauncher, need_ray
+
+    need_ray()
+    return RayLauncher(settings, lambda: _deployment(store), on_change)
+
+
+def _deployment(store: Store) -> str:
+    """What tells this deployment from others on the same cluster."""
+    name: str = store.run_all(pools.deployment(uuid.uuid4().hex[:12]))[-1]
+    return name
 
 
 def _kubernetes(settings: Settings, store: Store, on_change: Callable[[], None]) -> Launcher:
@@ -45,6 +60,6 @@ def _kubernetes(settings: Settings, store: Store, on_change: Callable[[], None])
         plan,
         describe=lambda service: store.run(services.get(service)).description,
         present=lambda: store.run(instances.present()),
-        deployment=lambda: store.run_all(pools.deployment(uuid.uuid4().hex[:12]))[-1],
+        deployment=lambda: _deployment(store),
         on_change=on_change,
     )

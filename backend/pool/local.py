@@ -11,15 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import psutil
-
 from backend import paths
 from backend.instance import Instance, Place
 from backend.pool import devices
+from backend.pool.ending import end_process
 from backend.pool.launcher import Exit, Order, Progress
 from backend.pool.template import fork_child
 from backend.pool.templates import Templates
-from backend.processes import alive, group_members, is_same, signal_group, wait_until
+from backend.processes import alive
 from backend.service import Description
 from backend.settings import Settings
 from backend.store.instances import PAST_KEPT
@@ -28,8 +27,6 @@ log = logging.getLogger("lorapool.pool")
 
 _LOG = "instance-{}.log"
 _FORK_DEADLINE = 20.0
-_KILL_DEADLINE = 5.0
-_GUARD_KILLS = 2.0
 _FORGET_EVERY = 60.0
 
 
@@ -120,19 +117,10 @@ class LocalLauncher:
         if not self._reaches(instance):
             return True
         place = self._place(instance)
-        if place is not None and alive(place):
-            os.kill(place.pid, signal.SIGKILL)
-            wait_until(lambda: not alive(place), _KILL_DEADLINE)
-        group = instance.run_group
-        if group and _led_by(group, instance.run_started_at):
-            # The guard kills the group when its instance is gone; should the guard itself be stopped, do it here.
-            if not wait_until(lambda: not group_members(group), _GUARD_KILLS):
-                signal_group(group, signal.SIGKILL)
-            wait_until(lambda: not group_members(group), _KILL_DEADLINE)
+        ended = end_process(place, instance.run_group, instance.run_started_at)
         with self._lock:
             self._adopted.discard(instance.id)
-        left = group and _led_by(group, instance.run_started_at) and group_members(group)
-        return (place is None or not alive(place)) and not left
+        return ended
 
     def adopt(self, instance: Instance) -> bool:
         """Watch an instance that another supervisor started here; False when its process is gone."""
@@ -224,17 +212,3 @@ class LocalLauncher:
                     os.close(key.fd)
                     self._ended.append(Exit(key.data, "its process ended unexpectedly"))
                 self._on_change()
-
-
-def _led_by(group: int, started_at: float) -> bool:
-    """Whether a group is still the one that was noted.
-
-    Its leader is that very process, or is gone with members left: while it has members, no other group can take its
-    number.
-    """
-    try:
-        return is_same(group, started_at)
-    except psutil.NoSuchProcess:
-        return bool(group_members(group))
-    except psutil.Error:
-        return False

@@ -144,6 +144,14 @@ class OnKubernetes(_Part):
     runtime_class: str = ""
 
 
+class OnRay(_Part):
+    """What an instance asks of a Ray node beside `cpu`, `gpu` and `memory`: amounts of custom resources, and labels
+    with their values (or Ray's `in(a,b)`, `!a`)."""
+
+    resources: dict[str, float] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
 class Rpc(_Part):
     """How queries are run on an instance. `keepalive` is the longest one may take, in milliseconds.
 
@@ -179,6 +187,7 @@ class Description(_Part):
     rpc: Rpc = Rpc()
     front_end: FrontEnd | None = None
     kubernetes: OnKubernetes = OnKubernetes()
+    ray: OnRay = OnRay()
     autoscaler: dict[str, Any] = Field(default_factory=dict)
     cronscaler: dict[str, Any] = Field(default_factory=dict)
     write_log_to_queue: bool | None = None

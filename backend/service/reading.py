@@ -30,11 +30,21 @@ class Parsed:
 
 _OPAQUE = {"autoscaler", "cronscaler", "raw"}
 """Parts that are read, and checked key by key, elsewhere."""
-_LITERAL = {"node_selector", "labels", "annotations"}
+_LITERAL = {"node_selector", "labels", "annotations", "resources"}
 """Parts whose keys may hold dots of their own."""
 _JOB = {"enable_write_log_to_queue"}
 _IN_METADATA = {"name", "type", "instance", "cpu", "gpu", "memory", "token", "rpc"}
-_MOVED = ("containers", "queue", "front_end", "autoscaler", "cronscaler", "rpc", "storage", "kubernetes")
+_MOVED = (
+    "containers",
+    "queue",
+    "front_end",
+    "autoscaler",
+    "cronscaler",
+    "rpc",
+    "storage",
+    "kubernetes",
+    "ray",
+)
 _AT_THE_TOP = {"metadata", "scalable_job", *_MOVED} | _IN_METADATA
 
 

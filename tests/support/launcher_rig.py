@@ -54,6 +54,9 @@ class Rig(World, ABC):
     can_wait = True
     """Whether a start can be made to wait, with `congested`."""
 
+    devices: int | None = None
+    """How many instances the engine has room for; None: as many as one likes."""
+
     def __init__(self, url: str, **description: Any) -> None:
         super().__init__(url, **description)
         self.changed = threading.Event()

@@ -1,7 +1,8 @@
-"""The rigs of the launchers that need no engine: in memory, and on this host."""
+"""The rigs of the launchers: in memory, on this host, on a Ray cluster."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -13,13 +14,16 @@ import psutil
 
 from backend import paths
 from backend.pool import templates
+from backend.pool.devices import gpus
 from backend.pool.launcher import Launcher
 from backend.pool.local import LocalLauncher
+from backend.pool.ray.launcher import RayLauncher
 from backend.pool.templates import Templates
 from backend.processes import wait_until
 from backend.settings import Settings
 from tests.support.fake_launcher import FakeLauncher
 from tests.support.launcher_rig import PATIENCE, PlayedRig, Rig
+from tests.support.ray_cluster import RayCluster
 
 LEASE = 2.0
 
@@ -59,24 +63,16 @@ class FakeRig(PlayedRig):
         self._fake.congestion = ""
 
 
-class LocalRig(Rig):
-    """Real instances on this host."""
-
-    can_wait = False
+class HostRig(Rig):
+    """Real instances, all on this host: their working folder is the data folder, and each has a log of its own open."""
 
     def __init__(self, url: str) -> None:
         self._data = Path(tempfile.mkdtemp(prefix="lp-"))  # short: for the sockets
         paths.create(self._data)
-        self._url = url
-        self._preload, templates.TRAINING = templates.TRAINING, ("backend.worker.guard",)
-        super().__init__(url)
-
-    def make(self) -> Launcher:
-        settings = Settings(
-            data_dir=self._data, redis_url=self._url, token="t", lease_seconds=LEASE, stop_grace=1.0
+        self._settings = Settings(
+            data_dir=self._data, redis_url=url, token="t", lease_seconds=LEASE, stop_grace=1.0
         )
-        self._templates = Templates(self._data, self._data / paths.LOGS)
-        return LocalLauncher(settings, self._templates, self.changed.set)
+        super().__init__(url)
 
     def traces(self) -> set[str]:
         return {name for name, _ in self._processes()}
@@ -87,17 +83,40 @@ class LocalRig(Rig):
                 process.send_signal(signal.SIGKILL)
 
     def _processes(self) -> Iterator[tuple[str, psutil.Process]]:
-        """Instances by their open logs, which bear their names."""
         for process in psutil.process_iter():
             try:
                 if process.cwd() != str(self._data):
                     continue
-                open_files = {Path(file.path).stem for file in process.open_files()}
-                for said in open_files:
-                    if said.startswith("instance-"):
-                        yield said.removeprefix("instance-"), process
+                for name in {Path(file.path).stem for file in process.open_files()}:
+                    if name.startswith("instance-"):
+                        yield name.removeprefix("instance-"), process
             except (psutil.Error, OSError):
                 continue
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            assert wait_until(lambda: not self.traces(), PATIENCE)
+            shutil.rmtree(self._data, ignore_errors=True)
+
+
+class LocalRig(HostRig):
+    """The launcher of one host."""
+
+    can_wait = False
+
+    def __init__(self, url: str) -> None:
+        self._preload, templates.TRAINING = templates.TRAINING, ("backend.worker.guard",)
+        super().__init__(url)
+
+    @property
+    def devices(self) -> int | None:
+        return len(gpus()) or None
+
+    def make(self) -> Launcher:
+        self._templates = Templates(self._data, self._data / paths.LOGS)
+        return LocalLauncher(self._settings, self._templates, self.changed.set)
 
     @contextmanager
     def refused(self) -> Iterator[None]:
@@ -110,5 +129,50 @@ class LocalRig(Rig):
             super().close()
         finally:
             templates.TRAINING = self._preload
-            assert wait_until(lambda: not self.traces(), PATIENCE)
-            shutil.rmtree(self._data, ignore_errors=True)
+
+
+class RayRig(HostRig):
+    """The launcher of a Ray cluster: a head and a second node, both on this host."""
+
+    devices = 2
+
+    def __init__(self, url: str) -> None:
+        self.cluster = RayCluster(1, 1)
+        self._before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = self.cluster.python_path
+        super().__init__(url)
+
+    def make(self) -> Launcher:
+        settings = self._settings.model_copy(update={"ray_address": self.cluster.address})
+        self._ray = RayLauncher(settings, lambda: "contract", self.changed.set)
+        self._ray.tend([])
+        assert wait_until(lambda: self._ray.connected, PATIENCE)
+        return self._ray
+
+    def traces(self) -> set[str]:
+        return super().traces() | self._ray.actors
+
+    def abandon(self) -> None:
+        self._ray.lose_driver()
+        self._ray.close()
+
+    @contextmanager
+    def refused(self) -> Iterator[None]:
+        """No node has what is asked for: it says so, and nothing is started."""
+        with self.congested():
+            yield
+
+    @contextmanager
+    def congested(self) -> Iterator[None]:
+        self.describe(ray={"resources": {"a thing that no node has": 1}})
+        yield
+        self.describe()
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            del os.environ["PYTHONPATH"]
+            if self._before is not None:
+                os.environ["PYTHONPATH"] = self._before
+            self.cluster.close()
