@@ -30,7 +30,7 @@ _WITHOUT_EFFECT = {
     "config": "defaults of the form come from presets and from what this browser held last; use Import… on the page",
     "debug": "what a process of lorapool has to say is in the folder logs/ of the data folder",
     "share": "no tunnel is opened: nothing of lorapool goes through another company's server",
-    "language": "the pages have one language so far",
+    "language": "the pages are in the language that the browser asks for, or the one that is chosen at their top",
     "use_ipex": "torch is asked which device it has",
     "use_rocm": "torch is asked which device it has",
     "requirements": "nothing is installed at the start",

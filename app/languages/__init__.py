@@ -1,9 +1,11 @@
 """The languages of the pages: English, and one for each catalogue, a JSON file that whoever translates can write.
 
-    {"name": "简体中文", "texts": {"Start training": "开始训练", "{n} lines": "{n} 行"}}
+    {"name": "简体中文", "texts": {"Start training": "开始训练", "{n} lines": "{n} 行"},
+     "messages": {"there is no {text} in the data folder": "数据目录中没有 {text}"}}
 
 `texts` maps what the pages say in English to how it is said; what it lacks stays English. A `{word}` stands for what is
-put there. What the server says (problems, reasons, decisions) is translated in the browser by the same entries.
+put there. `messages` does the same for what the server says: problems, reasons, decisions; a page looks for the entry
+that fits the sentence.
 Catalogues lie beside this module, and in the folder `languages/` of the data folder.
 """
 
@@ -40,6 +42,7 @@ class Catalogue:
     code: str
     name: str
     texts: Mapping[str, str] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
 
     def say(self, text: str) -> str:
         """A text in this language; as it is where there is no other."""
@@ -61,11 +64,15 @@ class Languages:
     def _add(self, file: Path) -> None:
         try:
             found = _read(file, file.stat().st_mtime)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             return
-        before = self.known.get(found.code)
-        texts = {**(before.texts if before else {}), **found.texts}
-        self.known[found.code] = Catalogue(found.code, found.name, texts)
+        before = self.known.get(found.code, found)
+        self.known[found.code] = Catalogue(
+            found.code,
+            found.name,
+            texts={**before.texts, **found.texts},
+            messages={**before.messages, **found.messages},
+        )
 
     def wanted(self, headers: Headers) -> Catalogue:
         """The one that a browser has chosen, or else the first that its person reads and that there is."""
@@ -86,8 +93,11 @@ def _read(file: Path, _version: float) -> Catalogue:
     if file.stat().st_size > _LARGEST:
         raise ValueError(f"{file} is too large for a catalogue")
     found = json.loads(file.read_text(encoding="utf-8"))
-    texts = {str(key): str(value) for key, value in found["texts"].items() if value}
-    return Catalogue(file.stem, str(found.get("name") or file.stem), texts)
+    texts, messages = (
+        {str(key): str(value) for key, value in found.get(part, {}).items() if value}
+        for part in ("texts", "messages")
+    )
+    return Catalogue(file.stem, str(found.get("name") or file.stem), texts, messages)
 
 
 def _cookie(header: str) -> str:
@@ -123,7 +133,7 @@ async def catalogue(request: Request, code: str) -> Response:
     found = languages.known.get(code)
     if found is None:
         raise NotFound("There is no such language.")
-    content: Any = {"name": found.name, "texts": dict(found.texts)}
+    content: Any = {"texts": dict(found.texts), "messages": dict(found.messages)}
     return JSONResponse(content, headers={"cache-control": "private, max-age=60"})
 
 

@@ -3,13 +3,14 @@
 import { h, root, say, toast } from "./dom.js";
 import { count, figure } from "./format.js";
 import { ask } from "./live.js";
+import { t } from "./words.js";
 
 const SMOOTHING = 0.95;
 
 const KINDS = {
-  loss: { title: "Loss", of: (p) => p.loss },
-  lr: { title: "Learning rate", of: (p) => p.lr },
-  speed: { title: "s / step", of: (p) => p.seconds_per_step },
+  loss: { title: t("Loss"), of: (p) => p.loss },
+  lr: { title: t("Learning rate"), of: (p) => p.lr },
+  speed: { title: t("s / step"), of: (p) => p.seconds_per_step },
 };
 
 /** Of the other runs, to be told apart by people who see few colours, too (Okabe & Ito 2008). */
@@ -25,7 +26,7 @@ export function plots() {
       h("script", {
         src: `${root}/ui/vendor/uplot/uPlot.iife.min.js`,
         onload: () => resolve(window.uPlot),
-        onerror: () => reject(new Error("The chart could not be loaded.")),
+        onerror: () => reject(new Error(t("The chart could not be loaded."))),
       }),
     );
   });
@@ -44,8 +45,8 @@ export class Chart {
     this.id = id;
     this.tasks = tasks;
     this.others = h("div", { class: "others" });
-    this.chooser = h("select", { "aria-label": "Compare with another run", onfocus: () => this.#offer(), onchange: () => this.#compare(this.chooser.value) }, h("option", { value: "" }, "Compare with…"));
-    this.box = h("div", { class: "chart", role: "img", "aria-label": "Curve, nothing drawn yet" });
+    this.chooser = h("select", { "aria-label": t("Compare with another run"), onfocus: () => this.#offer(), onchange: () => this.#compare(this.chooser.value) }, h("option", { value: "" }, t("Compare with…")));
+    this.box = h("div", { class: "chart", role: "img", "aria-label": t("Curve, nothing drawn yet") });
     this.tip = h("div", { class: "tip" });
     this.empty = h("p", { class: "lp-empty" });
     this.tabs = h(
@@ -56,7 +57,7 @@ export class Chart {
       ),
     );
     this.box.append(this.empty);
-    this.element = h("section", { class: "panel lp-card" }, h("header", {}, h("h3", {}, "Curve"), this.tabs), this.box, this.others);
+    this.element = h("section", { class: "panel lp-card" }, h("header", {}, h("h3", {}, t("Curve")), this.tabs), this.box, this.others);
     this.others.append(this.chooser);
     this.others.hidden = true;
     new ResizeObserver(() => this.#resize()).observe(this.box);
@@ -66,7 +67,7 @@ export class Chart {
 
   /** Whether points may still come. */
   expect(more) {
-    this.#expected = more ? "The curve draws itself as soon as the first steps are done." : "This task has reported no steps.";
+    this.#expected = more ? t("The curve draws itself as soon as the first steps are done.") : t("This task has reported no steps.");
     if (!this.#points.length) say(this.empty, this.#expected);
   }
 
@@ -85,7 +86,7 @@ export class Chart {
   #offer() {
     const fits = this.tasks().filter((task) => task.kind !== "query" && task.started_at && task.id !== this.id && !this.#others.has(task.id));
     this.chooser.replaceChildren(
-      h("option", { value: "" }, fits.length ? "Compare with…" : "No other run yet"),
+      h("option", { value: "" }, fits.length ? t("Compare with…") : t("No other run yet")),
       ...fits.slice(0, 50).map((task) => h("option", { value: task.id }, task.name || task.id)),
     );
   }
@@ -102,10 +103,10 @@ export class Chart {
         more = page.points.length > 0 && page.next > after;
         after = page.next;
       }
-      if (points.length < 2) throw new Error(`${name} has reported no steps.`);
+      if (points.length < 2) throw new Error(t("{name} has reported no steps.", { name }));
       const taken = new Set([...this.#others.values()].map(({ colour }) => colour));
       const colour = COLOURS.find((each) => !taken.has(each));
-      const chip = h("button", { class: "other", type: "button", "aria-label": `Take ${name} away`, onclick: () => this.#away(id) }, h("i", { style: `background: ${colour}` }), name, " ×");
+      const chip = h("button", { class: "other", type: "button", "aria-label": t("Take {name} away", { name }), onclick: () => this.#away(id) }, h("i", { style: `background: ${colour}` }), name, " ×");
       this.#others.set(id, { points, colour, chip });
       this.others.insertBefore(chip, this.chooser);
       this.chooser.hidden = this.#others.size === COLOURS.length;
@@ -163,7 +164,7 @@ export class Chart {
     this.others.hidden = own[0].length < 2;
     if (own[0].length < 2) {
       this.#destroy();
-      say(this.empty, this.#points.length > 1 ? "This run does not report it." : this.#expected);
+      say(this.empty, this.#points.length > 1 ? t("This run does not report it.") : this.#expected);
       return;
     }
     const uPlot = await plots();
@@ -209,10 +210,10 @@ export class Chart {
     const [steps, values, mean] = this.#plot.data;
     const last = values.findLastIndex((value) => Number.isFinite(value));
     const i = index ?? last;
-    const smooth = this.#kind === "loss" && mean ? ` · mean ${figure(mean[i])}` : "";
-    const text = `step ${count(steps[i])} · ${figure(values[i])}${smooth}`;
+    const smooth = this.#kind === "loss" && mean ? ` · ${t("mean {value}", { value: figure(mean[i]) })}` : "";
+    const text = `${t("step {n}", { n: count(steps[i]) })} · ${figure(values[i])}${smooth}`;
     say(this.tip, text);
-    if (index === null || index === undefined) this.box.setAttribute("aria-label", `${KINDS[this.#kind].title}: ${text}`);
+    if (index === null || index === undefined) this.box.setAttribute("aria-label", `${KINDS[this.#kind].title}${t(": ")}${text}`);
   }
 
   #size() {

@@ -6,16 +6,17 @@ import { Grid } from "./grid.js";
 import { ask, post } from "./live.js";
 import { sampleButton } from "./sample.js";
 import { dropped, upload } from "./upload.js";
+import { t, tn } from "./words.js";
 
 const page = document.getElementById("lp-page");
-const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, "Loading…"));
+const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const list = h(
   "section",
-  { class: "list lp-card", "aria-label": "Data sets" },
-  h("header", {}, h("h1", {}, "Data sets"), h("button", { class: "lp-button", type: "button", onclick: () => create() }, "New data set")),
+  { class: "list lp-card", "aria-label": t("Data sets") },
+  h("header", {}, h("h1", {}, t("Data sets")), h("button", { class: "lp-button", type: "button", onclick: () => create() }, t("New data set"))),
   rows,
 );
-const pane = h("section", { class: "task", "aria-label": "Data set" });
+const pane = h("section", { class: "task", "aria-label": t("Data set") });
 page.append(list, pane);
 
 const wide = matchMedia("(min-width: 861px)");
@@ -24,6 +25,7 @@ let sets = [];
 let models = 0;
 let shown = "";
 let grid = null;
+let asked = 0;
 
 const guarded = async (act) => {
   try {
@@ -34,11 +36,13 @@ const guarded = async (act) => {
   }
 };
 
-const pictures = (n) => `${count(n)} ${n === 1 ? "picture" : "pictures"}`;
+const pictures = (n) => tn(n, "{n} picture", "{n} pictures");
 
 async function load() {
+  const mine = ++asked;
   const answer = await guarded(() => ask("sets"));
-  if (!answer) return;
+  // An answer that was overtaken by a later one would show what is no more.
+  if (!answer || mine !== asked) return;
   ({ sets, models } = answer);
   drawList();
   choose();
@@ -52,10 +56,10 @@ function drawList() {
             "a",
             { class: "set", href: address(set.path), "data-set": set.path },
             h("b", { title: set.name }, set.name),
-            h("span", {}, `${pictures(set.pictures)}${set.train_data_dir ? "" : " · not ready to train"}`),
+            h("span", {}, `${pictures(set.pictures)}${set.train_data_dir ? "" : ` · ${t("not ready to train")}`}`),
           ),
         )
-      : [h("p", { class: "lp-empty" }, "No data set yet.")]),
+      : [h("p", { class: "lp-empty" }, t("No data set yet."))]),
   );
 }
 
@@ -87,12 +91,12 @@ function empty() {
   return h(
     "div",
     { class: "lp-card lp-empty newcomer" },
-    h("b", {}, "No pictures here yet"),
-    h("p", {}, "A LoRA learns from ten to a few hundred pictures of one thing or one style. Drop them anywhere on this page, or a zip archive of them."),
+    h("b", {}, t("No pictures here yet")),
+    h("p", {}, t("A LoRA learns from ten to a few hundred pictures of one thing or one style. Drop them anywhere on this page, or a zip archive of them.")),
     h(
       "p",
       { class: "acts" },
-      h("button", { class: "lp-button primary", type: "button", onclick: () => create() }, "New data set"),
+      h("button", { class: "lp-button primary", type: "button", onclick: () => create() }, t("New data set")),
       !models && sampleButton(load),
     ),
   );
@@ -108,19 +112,19 @@ function drawSet(set, folder, same) {
     h(
       "header",
       { class: "head" },
-      h("button", { class: "lp-button quiet back", type: "button", onclick: () => go(null) }, "‹ All data sets"),
+      h("button", { class: "lp-button quiet back", type: "button", onclick: () => go(null) }, t("‹ All data sets")),
       h("h2", {}, set.name),
       h(
         "div",
         { class: "acts" },
-        folder && h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, "Add pictures…"),
-        h("button", { class: "lp-button danger", type: "button", onclick: () => remove(set.path, `the data set ${set.name} with its ${pictures(set.pictures)}`) }, "Delete…"),
-        set.train_data_dir && h("a", { class: "lp-button primary", href: `${root}/?data=${encodeURIComponent(set.train_data_dir)}` }, "Train with it"),
+        folder && h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, t("Add pictures…")),
+        h("button", { class: "lp-button danger", type: "button", onclick: () => remove(set.path, t("the data set {name} with its {pictures}", { name: set.name, pictures: pictures(set.pictures) })) }, t("Delete…")),
+        set.train_data_dir && h("a", { class: "lp-button primary", href: `${root}/?data=${encodeURIComponent(set.train_data_dir)}` }, t("Train with it")),
       ),
       chooser,
     ),
     set.folders.length > 1 ? folders(set, folder) : "",
-    folder ? about(set, folder) : h("p", { class: "lp-card lp-empty" }, "This data set is empty."),
+    folder ? about(set, folder) : h("p", { class: "lp-card lp-empty" }, t("This data set is empty.")),
     ...(grid ? [grid.element] : []),
   );
 }
@@ -128,12 +132,12 @@ function drawSet(set, folder, same) {
 function folders(set, current) {
   return h(
     "nav",
-    { class: "folders", "aria-label": "Folders" },
+    { class: "folders", "aria-label": t("Folders") },
     set.folders.map((folder) =>
       h(
         "a",
         { class: "lp-button", href: address(set.path, folder.path), "data-folder": folder.path, "aria-current": folder === current ? "true" : null },
-        folder.repeats === null && folder.path === set.path ? "loose pictures" : folder.name,
+        folder.repeats === null && folder.path === set.path ? t("loose pictures") : folder.name,
         h("small", {}, count(folder.pictures)),
       ),
     ),
@@ -148,11 +152,11 @@ function about(set, folder) {
     trained
       ? [
           h("b", {}, folder.name),
-          h("span", {}, `${pictures(folder.pictures)}, each shown ${folder.repeats} ${folder.repeats === 1 ? "time" : "times"} an epoch`),
+          h("span", {}, tn(folder.repeats, "{pictures}, each shown once an epoch", "{pictures}, each shown {n} times an epoch", { pictures: pictures(folder.pictures) })),
         ]
-      : `These ${pictures(folder.pictures)} are in no training folder yet, so no training sees them. Give them a trigger word.`,
-    h("button", { class: trained ? "lp-button quiet" : "lp-button primary", type: "button", onclick: () => rename(set, folder) }, trained ? "Rename or repeat…" : "Make a training folder…"),
-    trained && set.folders.length > 1 && h("button", { class: "lp-button quiet danger", type: "button", onclick: () => remove(folder.path, `the folder ${folder.name} with its ${pictures(folder.pictures)}`) }, "Delete folder…"),
+      : tn(folder.pictures, "This picture is in no training folder yet, so no training sees it. Give it a trigger word.", "These {n} pictures are in no training folder yet, so no training sees them. Give them a trigger word."),
+    h("button", { class: trained ? "lp-button quiet" : "lp-button primary", type: "button", onclick: () => rename(set, folder) }, trained ? t("Rename or repeat…") : t("Make a training folder…")),
+    trained && set.folders.length > 1 && h("button", { class: "lp-button quiet danger", type: "button", onclick: () => remove(folder.path, t("the folder {name} with its {pictures}", { name: folder.name, pictures: pictures(folder.pictures) })) }, t("Delete folder…")),
   );
 }
 
@@ -166,10 +170,10 @@ async function add(files, folder) {
 }
 
 async function remove(folder, what) {
-  if (!(await question(`Delete ${what}?`, "Delete", "This cannot be taken back. Trainings that are queued with it would fail.", "Keep it"))) return;
+  if (!(await question(t("Delete {what}?", { what }), t("Delete"), t("This cannot be taken back. Trainings that are queued with it would fail."), t("Keep it")))) return;
   await guarded(async () => {
     await post("sets/remove", { folder });
-    toast("Deleted.");
+    toast(t("Deleted."));
     if (!sets.some((set) => set.path !== folder && folder.startsWith(`${set.path}/`))) history.replaceState(null, "", `${root}/data`);
     await load();
   });
@@ -177,7 +181,7 @@ async function remove(folder, what) {
 
 async function rename(set, folder) {
   const fixed = folder.repeats ?? 10;
-  const asked = await form("Training folder", { words: folder.repeats === null ? "" : folder.words, repeats: fixed });
+  const asked = await form(t("Training folder"), { words: folder.repeats === null ? "" : folder.words, repeats: fixed });
   if (!asked) return;
   await guarded(async () => {
     const answer = await post("sets/rename", { folder: folder.path, ...asked });
@@ -187,7 +191,7 @@ async function rename(set, folder) {
 }
 
 async function create(files = []) {
-  const asked = await form("New data set", { name: "", words: "", repeats: 10 }, files.length && `${files.length} files go into it.`);
+  const asked = await form(t("New data set"), { name: "", words: "", repeats: 10 }, files.length && tn(files.length, "{n} file goes into it.", "{n} files go into it."));
   if (!asked) return;
   const made = await guarded(() => post("sets/new", asked));
   if (!made) return;
@@ -198,9 +202,9 @@ async function create(files = []) {
 }
 
 const FIELDS = {
-  name: ["Name", "my-cat", "Of the folder in datasets/."],
-  words: ["Trigger words", "mycat cat", "A rare word and what it is. They stand for a caption where a picture has none."],
-  repeats: ["Repeats", "10", "How often an epoch shows each picture. Fewer pictures, more repeats: about 200 to 400 together."],
+  name: [t("Name"), "my-cat", t("Of the folder in datasets/.")],
+  words: [t("Trigger words"), "mycat cat", t("A rare word and what it is. They stand for a caption where a picture has none.")],
+  repeats: [t("Repeats"), "10", t("How often an epoch shows each picture. Fewer pictures, more repeats: about 200 to 400 together.")],
 };
 
 /** Asks for the named values; null when nothing is to be done. */
@@ -229,7 +233,7 @@ function form(title, values, note) {
         h("b", {}, title),
         note && h("p", {}, note),
         inputs.map(({ row }) => row),
-        h("menu", {}, h("button", { class: "lp-button", value: "no", formnovalidate: true }, "Cancel"), h("button", { class: "lp-button primary", value: "yes" }, "Save")),
+        h("menu", {}, h("button", { class: "lp-button", value: "no", formnovalidate: true }, t("Cancel")), h("button", { class: "lp-button primary", value: "yes" }, t("Save"))),
       ),
     );
     // Enter saves: the first button of a form is what it presses otherwise.
@@ -265,8 +269,8 @@ addEventListener("drop", async (event) => {
   over = 0;
   page.classList.remove("over");
   if (!event.dataTransfer.items.length) return;
-  const files = await dropped(event.dataTransfer);
-  if (!files.length) return;
+  const files = await guarded(() => dropped(event.dataTransfer));
+  if (!files?.length) return;
   if (grid) await add(files, grid.folder);
   else await create(files);
 });

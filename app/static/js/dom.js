@@ -1,5 +1,7 @@
 // Elements are built, never written as text: what a task is called can hold anything.
 
+import { t } from "./words.js";
+
 /** Whether there is no gateway behind this page: it shows commands and queues nothing. */
 export const prints = Boolean(document.querySelector('meta[name="lp-prints"]'));
 
@@ -13,7 +15,7 @@ export function h(tag, props = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true && !name.startsWith("aria-") ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
@@ -27,13 +29,13 @@ export function chip(state) {
 }
 
 export const states = {
-  waiting: "queued",
-  assigned: "starting",
-  running: "running",
-  succeeded: "done",
-  failed: "failed",
-  cancelled: "stopped",
-  dead: "gave up",
+  waiting: t("queued"),
+  assigned: t("starting"),
+  running: t("running"),
+  succeeded: t("done"),
+  failed: t("failed"),
+  cancelled: t("stopped"),
+  dead: t("gave up"),
 };
 
 export const isFinal = (state) => ["succeeded", "failed", "cancelled", "dead"].includes(state);
@@ -48,7 +50,7 @@ export function toast(text, bad = false) {
 }
 
 /** Asks before something that cannot be taken back. */
-export function ask(question, yes, detail, no = "Keep it running") {
+export function ask(question, yes, detail, no = t("Keep it running")) {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",
@@ -83,5 +85,5 @@ export async function copy(text) {
     document.execCommand("copy");
     area.remove();
   }
-  toast("Copied.");
+  toast(t("Copied."));
 }

@@ -3,6 +3,7 @@
 import { h, isFinal, root, say, toast } from "./dom.js";
 import { ago, count, note } from "./format.js";
 import { ask, fileUrl, follow, post } from "./live.js";
+import { said, t } from "./words.js";
 
 const MOST_FOLLOWED = 4;
 const SAMPLES = "lorapool.samples";
@@ -64,15 +65,15 @@ export class Drawing {
     this.body.replaceChildren(
       h(
         "div",
-        { class: "scroll-x", tabindex: "0", role: "group", "aria-label": "Grid of pictures" },
+        { class: "scroll-x", tabindex: "0", role: "group", "aria-label": t("Grid of pictures") },
         h(
           "table",
           { class: "grid" },
-          h("thead", {}, h("tr", {}, rows.length > 1 && h("td", {}), columns.map((name) => h("th", { scope: "col" }, rows.length > 1 ? `weight ${name}` : name)))),
+          h("thead", {}, h("tr", {}, rows.length > 1 && h("td", {}), columns.map((name) => h("th", { scope: "col" }, rows.length > 1 ? t("weight {n}", { n: name }) : said(name))))),
           h(
             "tbody",
             {},
-            rows.map((name, row) => h("tr", {}, rows.length > 1 && h("th", { scope: "row" }, name), columns.map((_, column) => h("td", {}, at.get(`${row} ${column}`) ?? "")))),
+            rows.map((name, row) => h("tr", {}, rows.length > 1 && h("th", { scope: "row" }, said(name)), columns.map((_, column) => h("td", {}, at.get(`${row} ${column}`) ?? "")))),
           ),
         ),
       ),
@@ -96,9 +97,9 @@ export class Drawing {
   #drawActs(open) {
     const some = [...this.cells.values()].some((cell) => cell.task.state === "succeeded");
     const acts = [
-      open.length && ["Stop", () => this.#stop(open)],
-      ["Use these settings", () => this.use(this.settings, { compare: this.place.columns.length > 1 && this.place.rows.length === 1 })],
-      some && ["To training samples", () => this.#toSamples()],
+      open.length && [t("Stop"), () => this.#stop(open)],
+      [t("Use these settings"), () => this.use(this.settings, { compare: this.place.columns.length > 1 && this.place.rows.length === 1 })],
+      some && [t("To training samples"), () => this.#toSamples()],
     ].filter(Boolean);
     const names = acts.map(([name]) => name).join();
     if (this.acts.dataset.shows === names) return;
@@ -123,9 +124,9 @@ export class Drawing {
     try {
       const lines = JSON.parse(localStorage.getItem(SAMPLES)) ?? [];
       localStorage.setItem(SAMPLES, JSON.stringify([...lines.filter((each) => each !== line), line]));
-      toast("The next training draws it: open the Train page.");
+      toast(t("The next training draws it: open the Train page."));
     } catch {
-      toast("This browser keeps nothing; copy the prompt by hand.", true);
+      toast(t("This browser keeps nothing; copy the prompt by hand."), true);
     }
   }
 }
@@ -174,7 +175,7 @@ class Cell {
   #preview(file, place) {
     const at = this.places[this.places.length > 1 ? place : 0];
     const url = fileUrl(this.task.id, file.path);
-    const image = at.querySelector("img") ?? at.appendChild(h("img", { alt: "Preview" }));
+    const image = at.querySelector("img") ?? at.appendChild(h("img", { alt: t("Preview") }));
     image.src = url;
   }
 
@@ -193,7 +194,7 @@ class Cell {
 
   #picture(n, answer) {
     const url = pictureUrl(this.task.id, n);
-    const name = `${this.prompt}, seed ${answer.seeds?.[n] ?? "?"}`;
+    const name = `${this.prompt}, ${t("seed {n}", { n: answer.seeds?.[n] ?? "?" })}`;
     return h(
       "button",
       { class: "picture", type: "button", onclick: () => look(url, this.prompt, answer, n) },
@@ -203,8 +204,8 @@ class Cell {
 
   #fail() {
     this.#unfollow();
-    const text = this.task.state === "cancelled" ? "stopped" : "failed";
-    this.element.replaceChildren(h("p", { class: "gone", title: this.task.reason || "" }, text));
+    const text = this.task.state === "cancelled" ? t("stopped") : t("failed");
+    this.element.replaceChildren(h("p", { class: "gone", title: said(this.task.reason) || "" }, text));
   }
 
   #unfollow() {
@@ -223,8 +224,8 @@ function look(url, prompt, answer, n) {
       "footer",
       {},
       h("p", {}, h("b", {}, prompt), h("br", {}), h("span", { class: "lp-muted" }, facts({ ...s, seed: answer.seeds?.[n] }))),
-      h("a", { class: "lp-button", href: `${url}?download`, download: true }, "Download"),
-      h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close"),
+      h("a", { class: "lp-button", href: `${url}?download`, download: true }, t("Download")),
+      h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, t("Close")),
     ),
   );
   document.body.append(dialog);
@@ -239,9 +240,9 @@ function facts(s) {
     s.model && shortName(s.model),
     ...loras,
     s.width && s.height && `${s.width}×${s.height}`,
-    s.steps && `${s.steps} steps`,
-    s.guidance !== undefined && s.guidance !== null && `guidance ${s.guidance}`,
-    s.seed !== undefined && s.seed !== null && `seed ${s.seed}`,
+    s.steps && t("{n} steps", { n: s.steps }),
+    s.guidance !== undefined && s.guidance !== null && t("guidance {n}", { n: s.guidance }),
+    s.seed !== undefined && s.seed !== null && t("seed {n}", { n: s.seed }),
   ]
     .filter(Boolean)
     .join(" · ");
@@ -251,15 +252,15 @@ const done = (tasks) =>
   tasks.reduce((sum, { state, progress }) => sum + (isFinal(state) ? 1 : progress?.total ? progress.step / progress.total : 0), 0) / tasks.length;
 
 function doing(tasks, open) {
-  if (tasks.length > 1) return `${count(tasks.length - open.length)} of ${count(tasks.length)} done`;
+  if (tasks.length > 1) return t("{n} of {total} done", { n: count(tasks.length - open.length), total: count(tasks.length) });
   const [task] = open;
-  return task.state === "running" && task.progress?.total ? `step ${task.progress.step} of ${task.progress.total}` : note(task);
+  return task.state === "running" && task.progress?.total ? t("step {n} of {total}", { n: task.progress.step, total: task.progress.total }) : note(task);
 }
 
 function ended(tasks, failed) {
   const at = Math.max(...tasks.map((task) => task.finished_at ?? 0));
   if (!failed.length) return ago(at);
   const [{ state, reason }] = failed;
-  const what = state === "cancelled" ? "stopped" : reason || "failed";
-  return tasks.length > 1 ? `${failed.length} of ${tasks.length} not drawn: ${what}` : what;
+  const what = state === "cancelled" ? t("stopped") : said(reason) || t("failed");
+  return tasks.length > 1 ? t("{n} of {total} not drawn: {why}", { n: failed.length, total: tasks.length, why: what }) : what;
 }

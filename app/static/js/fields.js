@@ -1,6 +1,7 @@
 // The fields of the form: their order, defaults and conditions, and what is said at them.
 
 import { h } from "./dom.js";
+import { said, t } from "./words.js";
 
 const slug = (group) => `g-${group.toLowerCase().replaceAll(" ", "-")}`;
 
@@ -94,7 +95,7 @@ export class Fields {
     for (const group of document.querySelectorAll(".lp-group")) {
       const number = marked.filter((field) => slug(field.group) === group.id).length;
       const title = group.querySelector(".label-wrap span");
-      if (number) title.dataset.changed = `${number} changed`;
+      if (number) title.dataset.changed = t("{n} changed", { n: number });
       else delete title.dataset.changed;
     }
   }
@@ -113,14 +114,14 @@ export class Fields {
     const wanted = new Map(this.#problems.map((problem) => [problem.field, problem]));
     for (const old of document.querySelectorAll(".lp-problem")) {
       const problem = wanted.get(old.dataset.field);
-      if (problem && old.textContent === problem.message && old.dataset.severity === problem.severity) wanted.delete(old.dataset.field);
+      if (problem && old.textContent === said(problem.message) && old.dataset.severity === problem.severity) wanted.delete(old.dataset.field);
       else this.#unsay(old);
     }
     for (const [key, { message, severity }] of wanted) {
       const field = element(key);
       if (!field) continue;
       field.classList.add("lp-has-problem");
-      field.append(h("p", { class: "lp-problem", id: `p-${key}`, "data-field": key, "data-severity": severity }, message));
+      field.append(h("p", { class: "lp-problem", id: `p-${key}`, "data-field": key, "data-severity": severity }, said(message)));
       const input = field.querySelector("input, textarea");
       input?.setAttribute("aria-describedby", `p-${key}`);
       if (severity === "error") input?.setAttribute("aria-invalid", "true");
@@ -142,7 +143,7 @@ export class Fields {
       help.dataset.help = "";
       const field = help.closest(".block");
       const title = field.querySelector('[data-testid="block-info"], .checkbox-container');
-      const button = h("button", { class: "lp-help", type: "button", "aria-label": "What is this?", "aria-expanded": "false" }, "?");
+      const button = h("button", { class: "lp-help", type: "button", "aria-label": t("What is this?"), "aria-expanded": "false" }, "?");
       button.addEventListener("click", (event) => {
         event.preventDefault();
         event.stopPropagation();
@@ -153,7 +154,7 @@ export class Fields {
   }
 
   title(key) {
-    return key === "family" ? "Kind of model" : (this.byKey.get(key)?.label ?? key);
+    return key === "family" ? t("Kind of model") : (this.byKey.get(key)?.label ?? key);
   }
 
   /** Brings a field into sight, out of its closed group if need be. */

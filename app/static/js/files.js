@@ -3,8 +3,9 @@
 import { h } from "./dom.js";
 import { clock, size } from "./format.js";
 import { fileUrl } from "./live.js";
+import { t } from "./words.js";
 
-const KINDS = { lora: "LoRA", checkpoint: "Checkpoint", state: "State", other: "File" };
+const KINDS = { lora: "LoRA", checkpoint: t("Checkpoint"), state: t("State"), other: t("File") };
 const ORDER = Object.keys(KINDS);
 
 export function files(id) {
@@ -13,14 +14,14 @@ export function files(id) {
   const element = h(
     "section",
     { class: "panel lp-card made", hidden: true },
-    h("h3", {}, "Files"),
+    h("h3", {}, t("Files")),
     h(
       "div",
       { class: "scroll-x" },
       h(
         "table",
         { class: "files" },
-        h("thead", {}, h("tr", {}, h("th", {}, "Name"), h("th", {}, "Kind"), h("th", { class: "end wide" }, "Step"), h("th", { class: "end wide" }, "Written"), h("th", { class: "end" }, "Size"))),
+        h("thead", {}, h("tr", {}, h("th", {}, t("Name")), h("th", {}, t("Kind")), h("th", { class: "end wide" }, t("Step")), h("th", { class: "end wide" }, t("Written")), h("th", { class: "end" }, t("Size")))),
         body,
       ),
     ),

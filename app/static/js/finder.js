@@ -1,13 +1,14 @@
 // Search over all fields of the form: by label, key or help; choosing one brings it into sight.
 
 import { h } from "./dom.js";
+import { t } from "./words.js";
 
 const MOST = 8;
 
 /** An element to type into. `fields` knows the table and how to go to a field. */
 export function finder(fields) {
-  const input = h("input", { type: "search", placeholder: "Find a setting", "aria-label": "Find a setting", role: "combobox", "aria-expanded": "false", "aria-controls": "lp-found", autocomplete: "off" });
-  const found = h("ul", { id: "lp-found", class: "found lp-card", role: "listbox", "aria-label": "Settings", hidden: true });
+  const input = h("input", { type: "search", placeholder: t("Find a setting"), "aria-label": t("Find a setting"), role: "combobox", "aria-expanded": "false", "aria-controls": "lp-found", autocomplete: "off" });
+  const found = h("ul", { id: "lp-found", class: "found lp-card", role: "listbox", "aria-label": t("Settings"), hidden: true });
   let matches = [];
   let at = 0;
 
@@ -28,10 +29,10 @@ export function finder(fields) {
           "li",
           { id: `lp-found-${i}`, role: "option", "aria-selected": String(i === at), onmousedown: (event) => (event.preventDefault(), go(field)) },
           h("b", {}, field.label),
-          h("small", {}, `${field.group} · ${field.key}${fields.visible(field) ? "" : " · not for these settings"}`),
+          h("small", {}, `${field.group_title} · ${field.key}${fields.visible(field) ? "" : ` · ${t("not for these settings")}`}`),
         ),
       ),
-      ...(matches.length ? [] : [h("li", { class: "none", role: "option", "aria-disabled": "true", "aria-selected": "false" }, "No setting is called that.")]),
+      ...(matches.length ? [] : [h("li", { class: "none", role: "option", "aria-disabled": "true", "aria-selected": "false" }, t("No setting is called that."))]),
     );
     found.hidden = false;
     input.setAttribute("aria-expanded", "true");

@@ -1,5 +1,7 @@
 // Numbers and times as a person says them.
 
+import { language, said, t } from "./words.js";
+
 let skew = 0;
 
 /** The server's clock, in seconds: the machine that shows a page may be minutes off. */
@@ -12,33 +14,36 @@ export function setClock(serverNow) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   const s = Math.max(0, Math.round(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  if (s < 60) return t("{s} s", { s });
+  if (s < 3600) return t("{min} min {s} s", { min: Math.floor(s / 60), s: String(s % 60).padStart(2, "0") });
+  if (s < 86400) return t("{h} h {min} min", { h: Math.floor(s / 3600), min: String(Math.floor((s % 3600) / 60)).padStart(2, "0") });
+  return t("{d} d {h} h", { d: Math.floor(s / 86400), h: Math.floor((s % 86400) / 3600) });
 }
 
 /** Like `duration`, for what nobody needs to the second. */
 export function about(seconds) {
   const s = Math.max(0, seconds);
-  if (s < 50) return `${Math.max(5, Math.round(s / 5) * 5)} s`;
-  if (s < 5400) return `${Math.max(1, Math.round(s / 60))} min`;
-  if (s < 129600) return `${Math.round(s / 3600)} h`;
-  return `${Math.round(s / 86400)} d`;
+  if (s < 50) return t("{s} s", { s: Math.max(5, Math.round(s / 5) * 5) });
+  if (s < 5400) return t("{min} min", { min: Math.max(1, Math.round(s / 60)) });
+  if (s < 129600) return t("{h} h", { h: Math.round(s / 3600) });
+  return t("{d} d", { d: Math.round(s / 86400) });
 }
 
 export function ago(at) {
   if (!at) return "";
   const s = now() - at;
-  return s < 10 ? "just now" : `${about(s)} ago`;
+  return s < 10 ? t("just now") : t("{time} ago", { time: about(s) });
 }
+
+/** A person who reads English has the habits of their own country. */
+const place = language === "en" ? [] : language;
 
 export function clock(at) {
   if (!at) return "–";
   const date = new Date(at * 1000);
   const day = date.toDateString() === new Date().toDateString();
-  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return day ? time : `${date.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
+  const time = date.toLocaleTimeString(place, { hour: "2-digit", minute: "2-digit" });
+  return day ? time : `${date.toLocaleDateString(place, { day: "numeric", month: "short" })}, ${time}`;
 }
 
 export function size(bytes) {
@@ -66,23 +71,23 @@ export function figure(value) {
 export function note(task) {
   switch (task.state) {
     case "waiting": {
-      const place = task.position ? `queued, position ${task.position}` : "queued";
+      const place = task.position ? t("queued, position {n}", { n: task.position }) : t("queued");
       if (!task.expected_start) return place;
       const left = task.expected_start - now();
-      return left > 3 ? `${place} · starts in about ${about(left)}` : `${place} · starts any moment`;
+      return left > 3 ? `${place} · ${t("starts in about {time}", { time: about(left) })}` : `${place} · ${t("starts any moment")}`;
     }
     case "assigned":
-      return "given to an instance, starting";
+      return t("given to an instance, starting");
     case "running": {
-      if (task.cancel) return task.cancel === "save" ? "saving, then stopping" : "stopping";
+      if (task.cancel) return task.cancel === "save" ? t("saving, then stopping") : t("stopping");
       const p = task.progress;
-      if (!p || !p.total) return task.phase || "starting";
-      const eta = p.eta !== null && p.eta !== undefined ? ` · ${about(p.eta)} left` : "";
-      return `step ${count(p.step)} of ${count(p.total)}${eta}`;
+      if (!p || !p.total) return said(task.phase) || t("starting");
+      const eta = p.eta !== null && p.eta !== undefined ? ` · ${t("{time} left", { time: about(p.eta) })}` : "";
+      return `${t("step {n} of {total}", { n: count(p.step), total: count(p.total) })}${eta}`;
     }
     case "succeeded":
-      return task.started_at ? `took ${duration(task.finished_at - task.started_at)}` : "done";
+      return task.started_at ? t("took {time}", { time: duration(task.finished_at - task.started_at) }) : t("done");
     default:
-      return task.reason || "";
+      return said(task.reason) || "";
   }
 }

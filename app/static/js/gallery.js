@@ -2,6 +2,7 @@
 
 import { h, say } from "./dom.js";
 import { fileUrl } from "./live.js";
+import { t, tn } from "./words.js";
 
 export class Gallery {
   #id;
@@ -13,13 +14,13 @@ export class Gallery {
     this.empty = h("p", { class: "lp-empty" });
     this.box = h("div", { class: "strips" });
     this.note = h("small", { class: "lp-muted" });
-    this.element = h("section", { class: "panel lp-card" }, h("h3", {}, "Samples", this.note), this.empty, this.box);
+    this.element = h("section", { class: "panel lp-card" }, h("h3", {}, t("Samples"), this.note), this.empty, this.box);
     this.expect(true);
   }
 
   /** Whether pictures may still come. */
   expect(more) {
-    say(this.empty, more ? "Pictures appear here when the training draws its sample prompts." : "This task has drawn no sample pictures.");
+    say(this.empty, more ? t("Pictures appear here when the training draws its sample prompts.") : t("This task has drawn no sample pictures."));
   }
 
   add(files) {
@@ -33,14 +34,14 @@ export class Gallery {
       strip.row.scrollLeft = strip.row.scrollWidth;
     }
     const total = [...this.#strips.values()].reduce((sum, strip) => sum + strip.shots.length, 0);
-    say(this.note, total ? `${total} ${total === 1 ? "picture" : "pictures"}` : "");
+    say(this.note, total ? tn(total, "{n} picture", "{n} pictures") : "");
     this.empty.hidden = total > 0;
     this.empty.style.display = total ? "none" : "";
   }
 
   /** Two prompts may be alike word for word: within one step they are told apart by their order. */
   #strip(file) {
-    const label = file.label || "Samples";
+    const label = file.label || t("Samples");
     for (let nth = 0; ; nth++) {
       const key = `${nth}\n${label}`;
       const strip = this.#strips.get(key) ?? this.#newStrip(key, label);
@@ -70,7 +71,7 @@ export class Gallery {
     const strips = [...this.#strips.values()];
     const image = h("img", { alt: "" });
     const text = h("p", {});
-    const save = h("a", { class: "lp-button" }, "Download");
+    const save = h("a", { class: "lp-button" }, t("Download"));
     let row = strips.indexOf(strip);
     let column = strip.shots.findIndex((shot) => shot.path === path);
     const show = () => {
@@ -92,11 +93,11 @@ export class Gallery {
         "footer",
         {},
         text,
-        button("Step before", "←", -1, 0),
-        button("Next step", "→", 1, 0),
-        strips.length > 1 && [button("Prompt above", "↑", 0, -1), button("Prompt below", "↓", 0, 1)],
+        button(t("Step before"), "←", -1, 0),
+        button(t("Next step"), "→", 1, 0),
+        strips.length > 1 && [button(t("Prompt above"), "↑", 0, -1), button(t("Prompt below"), "↓", 0, 1)],
         save,
-        h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close"),
+        h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, t("Close")),
       ),
     );
     const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -110,6 +111,6 @@ export class Gallery {
 }
 
 function stepName(file) {
-  if (file.step !== null && file.step !== undefined) return file.step === 0 ? "before" : `step ${file.step}`;
-  return file.epoch ? `epoch ${file.epoch}` : "sample";
+  if (file.step !== null && file.step !== undefined) return file.step === 0 ? t("before") : t("step {n}", { n: file.step });
+  return file.epoch ? t("epoch {n}", { n: file.epoch }) : t("sample");
 }

@@ -5,15 +5,16 @@ import { Drawing } from "./drawing.js";
 import { h, isFinal, toast } from "./dom.js";
 import { ask, post } from "./live.js";
 import { Wish } from "./wish.js";
+import { t } from "./words.js";
 
 const page = document.getElementById("lp-page");
 const shown = h("div", { class: "drawings" });
-const empty = h("p", { class: "lp-card lp-empty" }, h("b", {}, "Nothing drawn yet"), "Describe a picture, pick a LoRA that you have trained, and press Generate.");
-const more = h("button", { class: "lp-button more", type: "button", hidden: true, onclick: () => read(next) }, "Show older pictures");
+const empty = h("p", { class: "lp-card lp-empty" }, h("b", {}, t("Nothing drawn yet")), t("Describe a picture, pick a LoRA that you have trained, and press Generate."));
+const more = h("button", { class: "lp-button more", type: "button", hidden: true, onclick: () => read(next) }, t("Show older pictures"));
 const wish = new Wish(draw);
 page.append(
-  h("section", { class: "wish", "aria-label": "What to draw" }, wish.element),
-  h("section", { class: "shown", "aria-label": "Pictures" }, empty, shown, more),
+  h("section", { class: "wish", "aria-label": t("What to draw") }, wish.element),
+  h("section", { class: "shown", "aria-label": t("Pictures") }, empty, shown, more),
 );
 
 const drawings = new Map();
@@ -39,7 +40,7 @@ function take(tasks) {
 function use(settings, how) {
   wish.put(settings, how);
   scrollTo(0, 0);
-  toast("These are its settings. Change what you like.");
+  toast(t("These are its settings. Change what you like."));
 }
 
 async function draw(wanted) {

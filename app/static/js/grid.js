@@ -3,17 +3,18 @@
 import { ask as question, h, root, say, toast } from "./dom.js";
 import { count, size as bytes } from "./format.js";
 import { ask, post } from "./live.js";
+import { said, t, tn } from "./words.js";
 
 const MOST_TAGS = 60;
 
 const EDITS = {
-  add_first: ["Add tags at the front", "tags, separated by commas"],
-  add_last: ["Add tags at the end", "tags, separated by commas"],
-  remove_tags: ["Remove tags", "tags, separated by commas"],
-  find: ["Replace text", "text to look for", "put this instead"],
-  prefix: ["Put text before every caption", "text"],
-  suffix: ["Put text after every caption", "text"],
-  missing: ["Caption pictures that have none", "caption"],
+  add_first: [t("Add tags at the front"), t("tags, separated by commas")],
+  add_last: [t("Add tags at the end"), t("tags, separated by commas")],
+  remove_tags: [t("Remove tags"), t("tags, separated by commas")],
+  find: [t("Replace text"), t("text to look for"), t("put this instead")],
+  prefix: [t("Put text before every caption"), t("text")],
+  suffix: [t("Put text after every caption"), t("text")],
+  missing: [t("Caption pictures that have none"), t("caption")],
 };
 const LISTS = new Set(["add_first", "add_last", "remove_tags"]);
 
@@ -22,12 +23,16 @@ const words = (text) => text.split(",").map((tag) => tag.trim()).filter(Boolean)
 export const pictureUrl = (picture, longest) =>
   `${root}/sets/picture?${new URLSearchParams({ path: picture.path, longest, v: picture.version })}`;
 
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?。！？]$/.test(text) ? "" : t(".")}`;
+
 export class Grid {
   #cards = new Map();
   #tag = "";
   #crops = {};
   #pictures = [];
   #undo = null;
+  #asked = 0;
+  #checked = 0;
 
   /** `changed` is called when pictures have gone. */
   constructor(folder, trainDir, changed) {
@@ -37,9 +42,9 @@ export class Grid {
     this.problems = h("ul", { class: "problems" });
     this.tags = h("div", { class: "tags" });
     this.note = h("span", { class: "lp-muted", role: "status" });
-    this.search = h("input", { type: "search", placeholder: "Search captions and names", "aria-label": "Search captions and names", oninput: () => this.#filter() });
+    this.search = h("input", { type: "search", placeholder: t("Search captions and names"), "aria-label": t("Search captions and names"), oninput: () => this.#filter() });
     this.uncaptioned = h("input", { type: "checkbox", onchange: () => this.#filter() });
-    this.remove = h("button", { class: "lp-button danger", type: "button", hidden: true, onclick: () => this.#remove() }, "Delete");
+    this.remove = h("button", { class: "lp-button danger", type: "button", hidden: true, onclick: () => this.#remove() }, t("Delete"));
     this.cards = h("ul", { class: "cards" });
     this.element = h(
       "div",
@@ -47,11 +52,11 @@ export class Grid {
       h(
         "div",
         { class: "pair" },
-        h("section", { class: "panel lp-card" }, h("h3", {}, "Change all captions"), this.#bulk()),
-        h("section", { class: "panel lp-card" }, h("h3", {}, "Tags"), this.tags),
+        h("section", { class: "panel lp-card" }, h("h3", {}, t("Change all captions")), this.#bulk()),
+        h("section", { class: "panel lp-card" }, h("h3", {}, t("Tags")), this.tags),
       ),
-      h("section", { class: "panel lp-card", "aria-label": "What a training would see" }, h("h3", {}, "What a training would see"), this.#preview(), this.problems),
-      h("div", { class: "tools" }, this.search, h("label", {}, this.uncaptioned, " without caption"), this.note, this.remove),
+      h("section", { class: "panel lp-card", "aria-label": t("What a training would see") }, h("h3", {}, t("What a training would see")), this.#preview(), this.problems),
+      h("div", { class: "tools" }, this.search, h("label", {}, this.uncaptioned, " ", t("without caption")), this.note, this.remove),
       this.cards,
     );
     this.refresh();
@@ -59,8 +64,11 @@ export class Grid {
 
   /** Read the folder again; a caption that somebody types stays as it is. */
   async refresh() {
+    const mine = ++this.#asked;
     try {
       const { pictures, tags } = await ask(`sets/folder?path=${encodeURIComponent(this.folder)}`);
+      // A later look has been answered already, or will be.
+      if (mine !== this.#asked) return;
       this.#pictures = pictures;
       this.#drawCards();
       this.#drawTags(tags);
@@ -81,7 +89,7 @@ export class Grid {
     }
     this.#cards = kept;
     this.cards.replaceChildren(
-      ...(kept.size ? [...kept.values()].map((card) => card.element) : [h("li", { class: "lp-card lp-empty" }, h("b", {}, "No pictures in this folder yet"), "Drop pictures, captions or a zip archive anywhere on this page.")]),
+      ...(kept.size ? [...kept.values()].map((card) => card.element) : [h("li", { class: "lp-card lp-empty" }, h("b", {}, t("No pictures in this folder yet")), t("Drop pictures, captions or a zip archive anywhere on this page."))]),
     );
     this.#filter();
   }
@@ -91,13 +99,13 @@ export class Grid {
     const image = h("img", { alt: name, loading: "lazy", decoding: "async" });
     const cut = h("i", { class: "cut", hidden: true });
     const frame = h("span", { class: "frame" }, image, cut);
-    const caption = h("textarea", { rows: 3, "aria-label": `Caption of ${name}`, placeholder: "no caption", spellcheck: "true" });
+    const caption = h("textarea", { rows: 3, "aria-label": t("Caption of {name}", { name }), placeholder: t("no caption"), spellcheck: "true" });
     const facts = h("small", {});
-    const box = h("input", { type: "checkbox", "aria-label": `Choose ${name}`, onchange: () => this.#count() });
+    const box = h("input", { type: "checkbox", "aria-label": t("Choose {name}", { name }), onchange: () => this.#count() });
     const element = h(
       "li",
       { class: "card lp-card" },
-      h("button", { class: "look", type: "button", "aria-label": `Look at ${name}`, onclick: () => this.#look(picture) }, frame),
+      h("button", { class: "look", type: "button", "aria-label": t("Look at {name}", { name }), onclick: () => this.#look(picture) }, frame),
       caption,
       h("div", { class: "foot" }, h("label", {}, box, h("span", { title: name }, name)), facts),
     );
@@ -130,8 +138,8 @@ export class Grid {
       },
       facts(crop) {
         const seen = crop ? ` → ${crop.bucket.join("×")}` : "";
-        say(facts, picture.size ? `${picture.size.join("×")}${seen}` : "cannot be read");
-        facts.title = `${bytes(picture.bytes)}${crop?.enlarged ? ", is enlarged" : ""}`;
+        say(facts, picture.size ? `${picture.size.join("×")}${seen}` : t("cannot be read"));
+        facts.title = `${bytes(picture.bytes)}${crop?.enlarged ? t(", is enlarged") : ""}`;
         facts.classList.toggle("warn", Boolean(crop?.enlarged) || !picture.size);
         cut.hidden = !crop;
         if (crop) {
@@ -158,7 +166,7 @@ export class Grid {
       seen += fits;
     }
     const all = this.#cards.size;
-    say(this.note, seen === all ? `${count(all)} ${all === 1 ? "picture" : "pictures"}` : `${count(seen)} of ${count(all)}`);
+    say(this.note, seen === all ? tn(all, "{n} picture", "{n} pictures") : t("{n} of {total}", { n: count(seen), total: count(all) }));
     this.#count();
   }
 
@@ -169,12 +177,12 @@ export class Grid {
   #count() {
     const number = this.#chosen().length;
     this.remove.hidden = !number;
-    say(this.remove, `Delete ${number} ${number === 1 ? "picture" : "pictures"}…`);
+    say(this.remove, tn(number, "Delete {n} picture…", "Delete {n} pictures…"));
   }
 
   async #remove() {
     const chosen = this.#chosen();
-    const sure = await question(`Delete ${chosen.length === 1 ? chosen[0].picture.name : `${chosen.length} pictures`}?`, "Delete", "The pictures and their captions go. This cannot be taken back.", "Keep");
+    const sure = await question(t("Delete {what}?", { what: chosen.length === 1 ? chosen[0].picture.name : tn(chosen.length, "{n} picture", "{n} pictures") }), t("Delete"), t("The pictures and their captions go. This cannot be taken back."), t("Keep"));
     if (!sure) return;
     try {
       await post("sets/remove", { pictures: chosen.map(({ picture }) => picture.path) });
@@ -204,8 +212,8 @@ export class Grid {
     );
     const more = tags.length - MOST_TAGS;
     this.tags.replaceChildren(
-      ...(chips.length ? chips : [h("p", { class: "lp-muted" }, "Tags are what stands between the commas of the captions. There are none yet.")]),
-      more > 0 ? h("small", { class: "lp-muted" }, `and ${count(more)} more`) : "",
+      ...(chips.length ? chips : [h("p", { class: "lp-muted" }, t("Tags are what stands between the commas of the captions. There are none yet."))]),
+      more > 0 ? h("small", { class: "lp-muted" }, t("and {n} more", { n: count(more) })) : "",
     );
   }
 
@@ -216,10 +224,10 @@ export class Grid {
   }
 
   #bulk() {
-    const kind = h("select", { "aria-label": "What to do" }, Object.entries(EDITS).map(([key, [title]]) => h("option", { value: key }, title)));
-    const first = h("input", { "aria-label": "Text", autocomplete: "off" });
-    const second = h("input", { "aria-label": "Replacement", autocomplete: "off", hidden: true });
-    const undo = h("button", { class: "lp-button quiet", type: "button", hidden: true, onclick: () => this.#takeBack(undo) }, "Undo");
+    const kind = h("select", { "aria-label": t("What to do") }, Object.entries(EDITS).map(([key, [title]]) => h("option", { value: key }, title)));
+    const first = h("input", { "aria-label": t("Text"), autocomplete: "off" });
+    const second = h("input", { "aria-label": t("Replacement"), autocomplete: "off", hidden: true });
+    const undo = h("button", { class: "lp-button quiet", type: "button", hidden: true, onclick: () => this.#takeBack(undo) }, t("Undo"));
     const show = () => {
       const [, one, two] = EDITS[kind.value];
       first.placeholder = one;
@@ -236,14 +244,14 @@ export class Grid {
       const before = Object.fromEntries(this.#pictures.map(({ path, caption }) => [path, caption ?? ""]));
       try {
         const { changed } = await post("sets/edit", { folder: this.folder, ...change });
-        toast(changed ? `${count(changed)} ${changed === 1 ? "caption" : "captions"} changed.` : "No caption had to be changed.");
+        toast(changed ? tn(changed, "{n} caption changed.", "{n} captions changed.") : t("No caption had to be changed."));
         if (changed) (this.#undo = before), (undo.hidden = false);
         await this.refresh();
       } catch (error) {
         toast(error.message, true);
       }
     };
-    return h("form", { class: "bulk", onsubmit: act }, kind, first, second, h("div", { class: "acts" }, h("button", { class: "lp-button" }, "Apply"), undo));
+    return h("form", { class: "bulk", onsubmit: act }, kind, first, second, h("div", { class: "acts" }, h("button", { class: "lp-button" }, t("Apply")), undo));
   }
 
   async #takeBack(button) {
@@ -252,7 +260,7 @@ export class Grid {
     try {
       await post("sets/captions", { captions });
       button.hidden = true;
-      toast("The captions are as they were.");
+      toast(t("The captions are as they were."));
       await this.refresh();
     } catch (error) {
       toast(error.message, true);
@@ -268,9 +276,9 @@ export class Grid {
     return h(
       "div",
       { class: "preview" },
-      h("label", { for: "d-resolution" }, "Resolution ", this.resolution),
-      h("label", {}, this.bucketed, " aspect-ratio buckets"),
-      h("label", {}, this.noUpscale, " never enlarge"),
+      h("label", { for: "d-resolution" }, t("Resolution"), " ", this.resolution),
+      h("label", {}, this.bucketed, " ", t("aspect-ratio buckets")),
+      h("label", {}, this.noUpscale, " ", t("never enlarge")),
       this.buckets,
     );
   }
@@ -292,9 +300,10 @@ export class Grid {
   async #check() {
     if (!this.trainDir || !this.#pictures.length) {
       this.problems.replaceChildren();
-      say(this.buckets, this.trainDir ? "" : "Nothing here is in a training folder yet.");
+      say(this.buckets, this.trainDir ? "" : t("Nothing here is in a training folder yet."));
       return;
     }
+    const mine = ++this.#checked;
     let answer;
     try {
       answer = await post("sets/check", {
@@ -306,21 +315,22 @@ export class Grid {
     } catch (error) {
       answer = { problems: [{ severity: "error", message: error.message }], buckets: [], crops: {} };
     }
+    if (mine !== this.#checked) return;
     this.#crops = answer.crops;
     for (const card of this.#cards.values()) card.facts(this.#crops[card.picture.path]);
     const seen = answer.buckets.map(({ width, height, count: n }) => `${width}×${height}: ${count(n)}`);
-    say(this.buckets, seen.length ? `Showings an epoch by size: ${seen.join(", ")}` : "");
+    say(this.buckets, seen.length ? t("Showings an epoch by size: {sizes}", { sizes: seen.join(t(", ")) }) : "");
     const problems = [...this.#own(), ...answer.problems];
     this.problems.replaceChildren(
       ...(problems.length
-        ? problems.map(({ severity, message }) => h("li", { class: severity }, `${message[0].toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`))
-        : [h("li", { class: "good" }, "No problems found.")]),
+        ? problems.map(({ severity, message }) => h("li", { class: severity }, sentence(said(message))))
+        : [h("li", { class: "good" }, t("No problems found."))]),
     );
   }
 
   #own() {
     const enlarged = Object.values(this.#crops).filter((crop) => crop.enlarged).length;
-    return enlarged ? [{ severity: "warning", message: `${count(enlarged)} ${enlarged === 1 ? "picture is" : "pictures are"} smaller than the resolution and would be enlarged` }] : [];
+    return enlarged ? [{ severity: "warning", message: tn(enlarged, "{n} picture is smaller than the resolution and would be enlarged", "{n} pictures are smaller than the resolution and would be enlarged") }] : [];
   }
 
   #look(picture) {
@@ -328,7 +338,7 @@ export class Grid {
       "dialog",
       { class: "lp-dialog lp-ui lightbox", "aria-label": picture.name, onclose: () => dialog.remove(), onclick: (event) => event.target === dialog && dialog.close() },
       h("img", { src: pictureUrl(picture, 1600), alt: picture.caption ?? picture.name }),
-      h("footer", {}, h("p", {}, h("b", {}, picture.name), ` ${picture.caption ?? ""}`), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close")),
+      h("footer", {}, h("p", {}, h("b", {}, picture.name), ` ${picture.caption ?? ""}`), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, t("Close"))),
     );
     document.body.append(dialog);
     dialog.showModal();

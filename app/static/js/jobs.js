@@ -5,24 +5,25 @@ import { h, isFinal, root, say, toast } from "./dom.js";
 import { ask } from "./live.js";
 import { row, taskUrl } from "./row.js";
 import { Task } from "./task.js";
+import { t } from "./words.js";
 
 const page = document.getElementById("lp-page");
-const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, "Loading…"));
+const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const summary = h("small", {});
-const search = h("input", { type: "search", placeholder: "Search", "aria-label": "Search jobs", oninput: () => drawList(null) });
+const search = h("input", { type: "search", placeholder: t("Search"), "aria-label": t("Search jobs"), oninput: () => drawList(null) });
 const kinds = h(
   "select",
-  { "aria-label": "Which jobs", onchange: () => (drawList(null), choose()) },
-  Object.entries({ command: "Trainings", open: "Not ended", failed: "Failed", query: "Pictures", "": "All" }).map(([value, title]) => h("option", { value }, title)),
+  { "aria-label": t("Which jobs"), onchange: () => (drawList(null), choose()) },
+  Object.entries({ command: t("Trainings"), open: t("Not ended"), failed: t("Failed"), query: t("Pictures"), "": t("All") }).map(([value, title]) => h("option", { value }, title)),
 );
 const list = h(
   "section",
-  { class: "list lp-card", "aria-label": "Jobs" },
-  h("header", {}, h("h1", {}, "Jobs ", summary), h("a", { class: "lp-button", href: `${root}/` }, "New training")),
+  { class: "list lp-card", "aria-label": t("Jobs") },
+  h("header", {}, h("h1", {}, t("Jobs"), " ", summary), h("a", { class: "lp-button", href: `${root}/` }, t("New training"))),
   h("div", { class: "filter" }, search, kinds),
   rows,
 );
-const pane = h("section", { class: "task", "aria-label": "Job" });
+const pane = h("section", { class: "task", "aria-label": t("Job") });
 page.append(list, pane);
 
 const shown = new Map();
@@ -55,13 +56,13 @@ function drawList(changed) {
   const tasks = wantedTasks();
   const filtered = search.value.trim() || kinds.value !== "command";
   if (!tasks.length && filtered) {
-    rows.replaceChildren(h("p", { class: "lp-empty" }, h("b", {}, "No such jobs"), "Search for something else, or show other kinds."));
+    rows.replaceChildren(h("p", { class: "lp-empty" }, h("b", {}, t("No such jobs")), t("Search for something else, or show other kinds.")));
     say(summary, "");
     return;
   }
   if (!tasks.length) {
     rows.replaceChildren(
-      h("p", { class: "lp-empty" }, h("b", {}, "No jobs yet"), "Start a training and it appears here, with its log, curve and pictures."),
+      h("p", { class: "lp-empty" }, h("b", {}, t("No jobs yet")), t("Start a training and it appears here, with its log, curve and pictures.")),
     );
     say(summary, "");
     return;
@@ -76,14 +77,14 @@ function drawList(changed) {
   if (olderLeft && board.tasks.size >= 100) rows.append(more);
   const number = (state) => tasks.filter((task) => task.state === state).length;
   const parts = [
-    [number("running") + number("assigned"), "running"],
-    [number("waiting"), "queued"],
+    [number("running") + number("assigned"), t("{n} running")],
+    [number("waiting"), t("{n} queued")],
   ];
-  say(summary, parts.filter(([n]) => n).map(([n, word]) => `${n} ${word}`).join(", "));
+  say(summary, parts.filter(([n]) => n).map(([n, word]) => word.replace("{n}", n)).join(t(", ")));
   mark();
 }
 
-const more = h("button", { class: "lp-button more", type: "button", onclick: older }, "Show older jobs");
+const more = h("button", { class: "lp-button more", type: "button", onclick: older }, t("Show older jobs"));
 
 async function older() {
   more.disabled = true;

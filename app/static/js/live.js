@@ -1,6 +1,7 @@
 // The connection to the server: opens by itself again, tells when it is lost, and resumes where it was.
 
 import { root } from "./dom.js";
+import { said, t } from "./words.js";
 
 const PATIENCE = 25_000;
 const losses = new Map();
@@ -24,7 +25,7 @@ export function follow(path, onmessage) {
       watch();
       const message = JSON.parse(event.data);
       if (message.event === "ping") return;
-      if (message.event === "gateway") report(gatewayOf(follower), message.state === "lost" ? message.reason : null);
+      if (message.event === "gateway") report(gatewayOf(follower), message.state === "lost" ? said(message.reason) : null);
       else if (onmessage(message) === false) stop();
     };
     socket.onclose = again;
@@ -38,7 +39,7 @@ export function follow(path, onmessage) {
     clearTimeout(watchdog);
     clearTimeout(timer);
     if (ended) return;
-    if (attempt > 0) report(follower, "The connection to lorapool is lost. Trainings go on; this page tries again.");
+    if (attempt > 0) report(follower, t("The connection to lorapool is lost. Trainings go on; this page tries again."));
     timer = setTimeout(connect, Math.min(5000, 250 * 2 ** attempt++) * (0.8 + 0.4 * Math.random()));
   };
   const hurry = () => {
@@ -82,10 +83,10 @@ export async function ask(path, options) {
   try {
     answer = await fetch(`${root}/${path}`, options);
   } catch {
-    throw new Error("lorapool does not answer. Nothing was changed; try again in a moment.");
+    throw new Error(t("lorapool does not answer. Nothing was changed; try again in a moment."));
   }
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.message ?? `lorapool answered ${answer.status}.`);
+  if (!answer.ok) throw new Error(said(body.message) ?? t("lorapool answered {status}.", { status: answer.status }));
   return body;
 }
 

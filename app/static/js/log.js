@@ -3,6 +3,7 @@
 import { h, root, say } from "./dom.js";
 import { count } from "./format.js";
 import { ask } from "./live.js";
+import { t, tn } from "./words.js";
 
 const ROW = 18;
 const BEYOND = 12;
@@ -32,10 +33,10 @@ export class Log {
 
   #build() {
     this.canvas = h("div", { class: "canvas" });
-    this.view = h("div", { class: "view", tabindex: "0", role: "log", "aria-live": "off", "aria-label": "Log" }, this.canvas);
-    this.empty = h("p", { class: "lp-empty" }, "Lines appear here as soon as the task prints them.");
+    this.view = h("div", { class: "view", tabindex: "0", role: "log", "aria-live": "off", "aria-label": t("Log") }, this.canvas);
+    this.empty = h("p", { class: "lp-empty" }, t("Lines appear here as soon as the task prints them."));
     this.jump = h("button", { class: "lp-button jump", type: "button", hidden: true, onclick: () => this.follow() });
-    this.search = h("input", { type: "search", placeholder: "Find in log", "aria-label": "Find in log" });
+    this.search = h("input", { type: "search", placeholder: t("Find in log"), "aria-label": t("Find in log") });
     this.found = h("output", {});
     this.counted = h("small", { class: "lp-muted" });
     const step = (by, name, sign) =>
@@ -46,10 +47,10 @@ export class Log {
       h(
         "header",
         {},
-        h("h3", {}, "Log"),
+        h("h3", {}, t("Log")),
         this.counted,
-        h("div", { class: "find" }, this.search, this.found, step(-1, "Match before", "↑"), step(1, "Next match", "↓")),
-        h("a", { class: "lp-button", href: `${root}/live/tasks/${this.#id}/log.txt`, download: `${this.#id}.log` }, "Download"),
+        h("div", { class: "find" }, this.search, this.found, step(-1, t("Match before"), "↑"), step(1, t("Next match"), "↓")),
+        h("a", { class: "lp-button", href: `${root}/live/tasks/${this.#id}/log.txt`, download: `${this.#id}.log` }, t("Download")),
       ),
       h("div", { class: "frame" }, this.view, this.empty, this.jump),
     );
@@ -119,9 +120,9 @@ export class Log {
       if (index < first || index >= last) row.remove(), this.#rows.delete(index);
     }
     for (let index = first; index < last; index++) this.#drawRow(index);
-    say(this.counted, total ? `${count(total)} ${total === 1 ? "line" : "lines"}` : "");
+    say(this.counted, total ? tn(total, "{n} line", "{n} lines") : "");
     this.jump.hidden = this.#stick || !total;
-    say(this.jump, this.#unseen ? `↓ ${count(this.#unseen)} new` : "↓ To the end");
+    say(this.jump, this.#unseen ? t("↓ {n} new", { n: count(this.#unseen) }) : t("↓ To the end"));
   }
 
   #drawRow(index) {
@@ -165,7 +166,7 @@ export class Log {
     }
     for (let after = 0; after < this.#lines.length; after += CHUNK) {
       if (this.#holeIn(after)) {
-        say(this.found, "reading…");
+        say(this.found, t("reading…"));
         await this.#fetch(after);
         if (mine !== this.#find) return;
       }
@@ -191,7 +192,7 @@ export class Log {
 
   #sayFound() {
     const { hits, at } = this.#find;
-    say(this.found, hits.length ? `${at + 1} / ${hits.length}` : "none");
+    say(this.found, hits.length ? `${at + 1} / ${hits.length}` : t("none"));
   }
 
   #go(by) {

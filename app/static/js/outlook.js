@@ -5,6 +5,7 @@ import { copy, h, isFinal, prints, root, say, toast } from "./dom.js";
 import { count, note } from "./format.js";
 import { row, taskUrl } from "./row.js";
 import { sweep } from "./sweep.js";
+import { said, t, tn } from "./words.js";
 
 const MOST_ROWS = 4;
 
@@ -23,20 +24,20 @@ export class Outlook {
     this.facts = h("dl", { class: "facts" });
     this.buckets = h("p", { class: "lp-muted buckets" });
     this.problems = h("div", { class: "problems", role: "status" });
-    this.service = h("select", { "aria-label": "Service" });
+    this.service = h("select", { "aria-label": t("Service") });
     this.result = h("div", { class: "result", role: "status" });
     this.now = h("div", { class: "rows" });
   }
 
   async mount() {
     const [top, bottom] = await Promise.all([appears("lp-outlook"), appears("lp-after")]);
-    this.picker = h("label", { class: "picker", hidden: true }, h("span", {}, "Train on"), this.service);
-    top.append(h("h2", {}, "This training"), this.facts, this.buckets, this.problems, this.picker);
+    this.picker = h("label", { class: "picker", hidden: true }, h("span", {}, t("Train on")), this.service);
+    top.append(h("h2", {}, t("This training")), this.facts, this.buckets, this.problems, this.picker);
     bottom.append(
       this.result,
-      h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#command() }, "Show the command"),
-      h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#sweep() }, "Try several values…"),
-      h("section", { class: "now", hidden: true }, h("h2", {}, "Running and queued"), this.now),
+      h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#command() }, t("Show the command")),
+      h("button", { class: "lp-button quiet wide", type: "button", onclick: () => this.#sweep() }, t("Try several values…")),
+      h("section", { class: "now", hidden: true }, h("h2", {}, t("Running and queued")), this.now),
     );
     this.#drawFacts();
     if (prints) return bottom.querySelector("button").remove();
@@ -64,27 +65,27 @@ export class Outlook {
   }
 
   unknown(message) {
-    this.problems.replaceChildren(h("p", { class: "lp-muted" }, message));
+    this.problems.replaceChildren(h("p", { class: "lp-muted" }, said(message)));
   }
 
   #drawFacts() {
     const report = this.#answer.estimate;
     const facts = report
       ? {
-          Pictures: count(report.pictures),
-          "Shown per epoch": report.showings !== report.pictures && count(report.showings),
-          Captions: report.captioned === report.pictures ? "all" : `${count(report.captioned)} of ${count(report.pictures)}`,
-          Epochs: count(report.epochs),
-          Steps: `${count(report.total_steps)} (${count(report.steps_per_epoch)} an epoch)`,
+          [t("Pictures")]: count(report.pictures),
+          [t("Shown per epoch")]: report.showings !== report.pictures && count(report.showings),
+          [t("Captions")]: report.captioned === report.pictures ? t("all") : t("{n} of {total}", { n: count(report.captioned), total: count(report.pictures) }),
+          [t("Epochs")]: count(report.epochs),
+          [t("Steps")]: t("{n} ({each} an epoch)", { n: count(report.total_steps), each: count(report.steps_per_epoch) }),
         }
-      : { Pictures: "–", Steps: "–" };
+      : { [t("Pictures")]: "–", [t("Steps")]: "–" };
     this.facts.replaceChildren(
       ...Object.entries(facts)
         .filter(([, value]) => value)
         .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
     );
     const buckets = report?.buckets ?? [];
-    say(this.buckets, buckets.length > 1 ? `${buckets.length} picture sizes` : "");
+    say(this.buckets, buckets.length > 1 ? tn(buckets.length, "{n} picture size", "{n} picture sizes") : "");
     this.buckets.hidden = buckets.length < 2;
   }
 
@@ -93,8 +94,8 @@ export class Outlook {
     const errors = problems.filter((problem) => problem.severity === "error");
     const warnings = problems.filter((problem) => problem.severity !== "error");
     this.problems.replaceChildren(
-      ...this.#list(errors, errors.length === 1 ? "One thing to change first" : `${errors.length} things to change first`, "bad"),
-      ...this.#list(warnings, "Worth a look", "warn"),
+      ...this.#list(errors, tn(errors.length, "One thing to change first", "{n} things to change first"), "bad"),
+      ...this.#list(warnings, t("Worth a look"), "warn"),
     );
     document.getElementById("lp-start")?.classList.toggle("lp-blocked", errors.length > 0);
   }
@@ -106,9 +107,9 @@ export class Outlook {
       h(
         "p",
         { class: `summary ${kind}` },
-        h("b", {}, `${title}: `),
+        h("b", {}, `${title}${t(": ")}`),
         names.flatMap((key, i) => [
-          i ? ", " : "",
+          i ? t(", ") : "",
           h("button", { type: "button", onclick: () => this.#fields.go(key) }, this.#fields.title(key)),
         ]),
       ),
@@ -118,7 +119,7 @@ export class Outlook {
   /** Queue the form; what keeps it from being queued is said at the fields. */
   async start() {
     if (prints) return this.#command();
-    this.result.replaceChildren(h("p", { class: "lp-muted" }, "Checking…"));
+    this.result.replaceChildren(h("p", { class: "lp-muted" }, t("Checking…")));
     const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
     try {
       const answer = await this.#train("submit", { values: this.#values(), service: this.service.value, id });
@@ -133,7 +134,7 @@ export class Outlook {
     this.show(answer);
     this.result.replaceChildren();
     const first = answer.problems.find((problem) => problem.severity === "error");
-    toast("Not started: something has to be changed first.", true);
+    toast(t("Not started: something has to be changed first."), true);
     if (first) this.#fields.go(first.field);
   }
 
@@ -159,7 +160,7 @@ export class Outlook {
     });
     for (const child of [...this.now.children].slice(Math.min(tasks.length, MOST_ROWS))) child.remove();
     if (tasks.length > MOST_ROWS) {
-      this.now.append(h("a", { class: "lp-button quiet wide", href: `${root}/jobs` }, `${tasks.length - MOST_ROWS} more`));
+      this.now.append(h("a", { class: "lp-button quiet wide", href: `${root}/jobs` }, t("{n} more", { n: tasks.length - MOST_ROWS })));
     }
     this.now.parentElement.hidden = !tasks.length;
     this.#drawResult();
@@ -169,11 +170,11 @@ export class Outlook {
     const line = this.result.querySelector("p[data-task]");
     const task = this.latest && this.board.tasks.get(this.latest);
     if (!line || !task) return;
-    const words = { succeeded: "done", failed: "failed", cancelled: "stopped", dead: "gave up" };
+    const words = { succeeded: t("done"), failed: t("failed"), cancelled: t("stopped"), dead: t("gave up") };
     const text = words[task.state] ?? note(task);
     if (line.dataset.text === text) return;
     line.dataset.text = text;
-    line.replaceChildren(h("b", {}, task.name), `: ${text}. `, h("a", { href: taskUrl(task.id) }, "Open the job"));
+    line.replaceChildren(h("b", {}, task.name), `${t(": ")}${text}${t(".")} `, h("a", { href: taskUrl(task.id) }, t("Open the job")));
   }
 
   #sweep() {
@@ -195,10 +196,10 @@ export class Outlook {
     const dialog = h(
       "dialog",
       { class: "lp-dialog lp-ui command", onclose: () => dialog.remove(), onclick: (event) => event.target === dialog && dialog.close() },
-      h("header", {}, h("h2", {}, "The command"), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close")),
-      h("p", { class: "lp-muted" }, "This is what an instance runs. The files are written into the job's own folder when it is queued."),
+      h("header", {}, h("h2", {}, t("The command")), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, t("Close"))),
+      h("p", { class: "lp-muted" }, t("This is what an instance runs. The files are written into the job's own folder when it is queued.")),
       h("pre", { class: "lp-code", id: "lp-command" }, made.command),
-      h("p", {}, h("button", { class: "lp-button", type: "button", onclick: () => copy(made.command) }, "Copy command")),
+      h("p", {}, h("button", { class: "lp-button", type: "button", onclick: () => copy(made.command) }, t("Copy command"))),
       Object.entries(made.files)
         .filter(([name, text]) => text && name !== "form.json")
         .map(([name, text]) => h("details", {}, h("summary", {}, name), h("pre", { class: "lp-code" }, text))),

@@ -2,6 +2,7 @@
 
 import { chip, h, isFinal, root, say } from "./dom.js";
 import { ago, note } from "./format.js";
+import { said, t } from "./words.js";
 
 export const taskUrl = (id) => `${root}/jobs?task=${encodeURIComponent(id)}`;
 
@@ -19,7 +20,7 @@ export function row(id) {
     if (element.dataset.state !== task.state) state.replaceChildren(chip(task.state));
     element.dataset.state = task.state;
     say(line, note(task) || " ");
-    line.title = task.reason || "";
+    line.title = said(task.reason) || "";
     say(time, ago(isFinal(task.state) ? task.finished_at : task.created_at));
     drawBar(bar, task);
     bar.hidden = task.state !== "running";
@@ -36,7 +37,7 @@ export function drawBar(bar, task) {
   bar.className = `lp-track ${task.state}${task.state === "running" && !known ? " unknown" : ""}`;
   bar.firstChild.style.width = bar.classList.contains("unknown") ? "" : `${(share * 100).toFixed(2)}%`;
   bar.setAttribute("role", "progressbar");
-  bar.setAttribute("aria-label", "Progress");
+  bar.setAttribute("aria-label", t("Progress"));
   bar.setAttribute("aria-valuemin", 0);
   bar.setAttribute("aria-valuemax", 100);
   if (known) bar.setAttribute("aria-valuenow", Math.round(share * 100));

@@ -228,14 +228,10 @@ function decision(entry) {
   );
 }
 
-/** Parts of a decision are joined by commas and `and`; each is translated by itself. */
-const spoken = (text) => {
-  const whole = said(text);
-  return whole !== text ? whole : text.split(/, | and /).map((part) => said(part)).join(t(", "));
-};
+const spoken = (text) => said(text ?? "", true);
 
 const sentence = (text) => {
-  const told = spoken(text ?? "");
+  const told = spoken(text);
   return told ? `${told[0].toUpperCase()}${told.slice(1)}${t(".")}` : "";
 };
 

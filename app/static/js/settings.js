@@ -2,6 +2,7 @@
 
 import { copy, h } from "./dom.js";
 import { clock, duration } from "./format.js";
+import { said, t, tn } from "./words.js";
 
 export class Settings {
   #shown = "";
@@ -9,8 +10,8 @@ export class Settings {
   constructor(id) {
     this.id = id;
     this.element = h("div", {});
-    this.settings = details("Settings");
-    this.attempts = details("Attempts");
+    this.settings = details(t("Settings"));
+    this.attempts = details(t("Attempts"));
     this.element.append(this.settings.element, this.attempts.element);
   }
 
@@ -27,16 +28,16 @@ export class Settings {
     const changed = Object.entries(task.details?.settings ?? {});
     this.settings.body.replaceChildren(
       h("dl", { class: "settings" }, changed.map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, String(value))))),
-      command ? h("pre", { class: "lp-code" }, command) : h("p", { class: "lp-muted" }, "This task carries data, not a command."),
-      h("p", {}, command && h("button", { class: "lp-button", type: "button", onclick: () => copy(command) }, "Copy command")),
-      h("p", { class: "lp-muted" }, `Task ${task.id}`),
+      command ? h("pre", { class: "lp-code" }, command) : h("p", { class: "lp-muted" }, t("This task carries data, not a command.")),
+      h("p", {}, command && h("button", { class: "lp-button", type: "button", onclick: () => copy(command) }, t("Copy command"))),
+      h("p", { class: "lp-muted" }, t("Task {id}", { id: task.id })),
     );
-    this.settings.note.textContent = changed.length ? `${changed.length} changed from the defaults` : "";
+    this.settings.note.textContent = changed.length ? tn(changed.length, "{n} changed from the defaults", "{n} changed from the defaults") : "";
   }
 
   #showAttempts(task) {
     const attempts = task.attempts ?? [];
-    this.attempts.note.textContent = attempts.length ? String(attempts.length) : "none yet";
+    this.attempts.note.textContent = attempts.length ? String(attempts.length) : t("none yet");
     this.attempts.body.replaceChildren(
       attempts.length
         ? h(
@@ -45,11 +46,11 @@ export class Settings {
             h(
               "table",
               { class: "files" },
-              h("thead", {}, h("tr", {}, ["", "Instance", "Started", "Took", "Outcome"].map((name) => h("th", {}, name)))),
+              h("thead", {}, h("tr", {}, ["", t("Instance"), t("Started"), t("Took"), t("Outcome")].map((name) => h("th", {}, name)))),
               h("tbody", {}, attempts.map(attempt)),
             ),
           )
-        : h("p", { class: "lp-muted" }, "No instance has taken this task yet."),
+        : h("p", { class: "lp-muted" }, t("No instance has taken this task yet.")),
     );
   }
 }
@@ -61,8 +62,8 @@ function attempt({ number, instance, started_at, ended_at, outcome, reason }) {
     h("td", {}, String(number)),
     h("td", {}, instance),
     h("td", {}, clock(started_at)),
-    h("td", {}, ended_at ? duration(ended_at - started_at) : "runs"),
-    h("td", {}, [outcome, reason].filter(Boolean).join(": ")),
+    h("td", {}, ended_at ? duration(ended_at - started_at) : t("runs")),
+    h("td", {}, [said(outcome), said(reason)].filter(Boolean).join(": ")),
   );
 }
 

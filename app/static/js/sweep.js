@@ -2,6 +2,7 @@
 
 import { h, say, toast } from "./dom.js";
 import { count } from "./format.js";
+import { said, t, tn } from "./words.js";
 
 const MOST = 64;
 const USUAL = ["network_dim", "unet_lr", "learning_rate", "optimizer", "seed", "max_train_steps"];
@@ -10,20 +11,20 @@ const USUAL = ["network_dim", "unet_lr", "learning_rate", "optimizer", "seed", "
 export function sweep({ train, fields, values, service, queued }) {
   const rows = h("div", { class: "sweep-rows" });
   const note = h("p", { role: "status" });
-  const start = h("button", { class: "lp-button primary", type: "button", onclick: () => run() }, "Queue them");
+  const start = h("button", { class: "lp-button primary", type: "button", onclick: () => run() }, t("Queue them"));
   const choices = fields.shown.filter((field) => fields.visible(field) && !field.secret);
   const usual = choices.filter(({ key }) => USUAL.includes(key));
 
   const add = (key) => {
     const select = h(
       "select",
-      { "aria-label": "Setting", onchange: tell },
-      h("optgroup", { label: "Often varied" }, usual.map((field) => h("option", { value: field.key }, field.label))),
-      h("optgroup", { label: "All" }, choices.map((field) => h("option", { value: field.key }, `${field.label} (${field.group})`))),
+      { "aria-label": t("Setting"), onchange: tell },
+      h("optgroup", { label: t("Often varied") }, usual.map((field) => h("option", { value: field.key }, field.label))),
+      h("optgroup", { label: t("All") }, choices.map((field) => h("option", { value: field.key }, `${field.label} (${field.group_title})`))),
     );
-    const input = h("input", { "aria-label": "Values", placeholder: "values, separated by commas", autocomplete: "off", oninput: tell });
+    const input = h("input", { "aria-label": t("Values"), placeholder: t("values, separated by commas"), autocomplete: "off", oninput: tell });
     if (key) select.value = key;
-    rows.append(h("div", { class: "sweep-row" }, select, input, h("button", { class: "lp-button quiet", type: "button", "aria-label": "Remove", onclick: (event) => (event.target.closest(".sweep-row").remove(), tell()) }, "×")));
+    rows.append(h("div", { class: "sweep-row" }, select, input, h("button", { class: "lp-button quiet", type: "button", "aria-label": t("Remove"), onclick: (event) => (event.target.closest(".sweep-row").remove(), tell()) }, "×")));
     tell();
   };
 
@@ -39,7 +40,7 @@ export function sweep({ train, fields, values, service, queued }) {
   function tell() {
     const number = axes().reduce((product, axis) => product * axis.values.length, 1);
     start.disabled = !axes().length || number > MOST;
-    say(note, number > MOST ? `${count(number)} trainings are too many at once; ${MOST} is the most.` : axes().length ? `${count(number)} ${number === 1 ? "training" : "trainings"}, each with its own name.` : "");
+    say(note, number > MOST ? t("{n} trainings are too many at once; {most} is the most.", { n: count(number), most: MOST }) : axes().length ? tn(number, "{n} training, each with its own name.", "{n} trainings, each with its own name.") : "");
   }
 
   async function run() {
@@ -49,7 +50,7 @@ export function sweep({ train, fields, values, service, queued }) {
       for (const each of wanted) {
         const { problems } = await train("check", { values: each });
         const wrong = problems.find((problem) => problem.severity === "error");
-        if (wrong) throw new Error(`${each.output_name}: ${fields.title(wrong.field)}: ${wrong.message}. Nothing was queued.`);
+        if (wrong) throw new Error([each.output_name, fields.title(wrong.field), `${said(wrong.message)}${t(".")} ${t("Nothing was queued.")}`].join(t(": ")));
       }
       const tasks = [];
       for (const each of wanted) {
@@ -58,7 +59,7 @@ export function sweep({ train, fields, values, service, queued }) {
         if (task) tasks.push(task);
       }
       dialog.close();
-      toast(`${count(tasks.length)} trainings are queued.`);
+      toast(tn(tasks.length, "{n} training is queued.", "{n} trainings are queued."));
       queued(tasks);
     } catch (error) {
       say(note, error.message);
@@ -68,11 +69,11 @@ export function sweep({ train, fields, values, service, queued }) {
 
   const dialog = h(
     "dialog",
-    { class: "lp-dialog lp-ui sweep", "aria-label": "Several trainings at once", onclose: () => dialog.remove() },
-    h("header", {}, h("h2", {}, "Several trainings at once"), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, "Close")),
-    h("p", { class: "lp-muted" }, "Every combination of these values becomes a training of its own; everything else is as in the form."),
+    { class: "lp-dialog lp-ui sweep", "aria-label": t("Several trainings at once"), onclose: () => dialog.remove() },
+    h("header", {}, h("h2", {}, t("Several trainings at once")), h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, t("Close"))),
+    h("p", { class: "lp-muted" }, t("Every combination of these values becomes a training of its own; everything else is as in the form.")),
     rows,
-    h("p", {}, h("button", { class: "lp-button quiet", type: "button", onclick: () => add() }, "+ One more setting")),
+    h("p", {}, h("button", { class: "lp-button quiet", type: "button", onclick: () => add() }, t("+ One more setting"))),
     note,
     h("menu", {}, start),
   );

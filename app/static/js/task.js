@@ -9,6 +9,7 @@ import { ask as request, fileUrl, follow, post } from "./live.js";
 import { Log, TAIL } from "./log.js";
 import { drawBar } from "./row.js";
 import { Settings } from "./settings.js";
+import { said, t } from "./words.js";
 
 export class Task {
   #view = null;
@@ -52,14 +53,14 @@ export class Task {
       h(
         "header",
         { class: "head" },
-        h("button", { class: "lp-button quiet back", type: "button", onclick: back }, "‹ All jobs"),
+        h("button", { class: "lp-button quiet back", type: "button", onclick: back }, t("‹ All jobs")),
         p.title,
         p.state,
         p.acts,
       ),
       p.facts,
       p.reason,
-      h("section", { class: "panel lp-card progress", "aria-label": "Progress" }, h("div", { class: "line" }, p.doing, p.share), p.bar, p.numbers),
+      h("section", { class: "panel lp-card progress", "aria-label": t("Progress") }, h("div", { class: "line" }, p.doing, p.share), p.bar, p.numbers),
       h("div", { class: "pair" }, this.chart.element, this.gallery.element),
       this.log.element,
       this.files.element,
@@ -95,7 +96,7 @@ export class Task {
         break;
       case "refused":
         this.element.replaceChildren(
-          h("div", { class: "lp-card lp-empty" }, h("b", {}, "This job cannot be shown"), data.message),
+          h("div", { class: "lp-card lp-empty" }, h("b", {}, t("This job cannot be shown")), said(data.message)),
         );
         return false;
       case "end":
@@ -122,12 +123,12 @@ export class Task {
   #drawFacts(task) {
     const facts = [
       task.service,
-      task.user && `by ${task.user}`,
-      `submitted ${clock(task.created_at)}`,
-      task.started_at && `started ${clock(task.started_at)}`,
-      task.finished_at && `ended ${clock(task.finished_at)}`,
-      task.instance && !isFinal(task.state) && `on ${task.instance}`,
-      task.attempt > 1 && `attempt ${task.attempt}`,
+      task.user && t("by {user}", { user: task.user }),
+      t("submitted {time}", { time: clock(task.created_at) }),
+      task.started_at && t("started {time}", { time: clock(task.started_at) }),
+      task.finished_at && t("ended {time}", { time: clock(task.finished_at) }),
+      task.instance && !isFinal(task.state) && t("on {instance}", { instance: task.instance }),
+      task.attempt > 1 && t("attempt {n}", { n: task.attempt }),
     ].filter(Boolean);
     const text = facts.join("\n");
     if (shows(this.#parts.facts, text)) return;
@@ -138,7 +139,7 @@ export class Task {
     const { reason } = this.#parts;
     reason.hidden = !task.reason || task.state === "succeeded";
     reason.className = `reason ${task.state}`;
-    say(reason, task.reason || "");
+    say(reason, said(task.reason) || "");
   }
 
   #drawProgress(task) {
@@ -149,16 +150,16 @@ export class Task {
     drawBar(p.bar, task);
     const ran = task.started_at && (task.finished_at ?? now()) - task.started_at;
     const rows = {
-      Step: progress && `${count(progress.step)} / ${count(progress.total)}`,
-      Epoch: progress?.epochs && `${progress.epoch} / ${progress.epochs}`,
-      Loss: progress?.loss && figure(progress.loss),
-      "Learning rate": progress?.lr && figure(progress.lr),
-      Speed: progress?.seconds_per_step && speed(progress.seconds_per_step),
-      "Time left": task.state === "running" && Number.isFinite(progress?.eta) && duration(progress.eta),
-      Elapsed: ran && duration(ran),
-      Position: task.state === "waiting" && task.position && String(task.position),
-      "Expected start": task.state === "waiting" && task.expected_start && clock(task.expected_start),
-      Waiting: task.state === "waiting" && duration(now() - task.created_at),
+      [t("Step")]: progress && `${count(progress.step)} / ${count(progress.total)}`,
+      [t("Epoch")]: progress?.epochs && `${progress.epoch} / ${progress.epochs}`,
+      [t("Loss")]: progress?.loss && figure(progress.loss),
+      [t("Learning rate")]: progress?.lr && figure(progress.lr),
+      [t("Speed")]: progress?.seconds_per_step && speed(progress.seconds_per_step),
+      [t("Time left")]: task.state === "running" && Number.isFinite(progress?.eta) && duration(progress.eta),
+      [t("Elapsed")]: ran && duration(ran),
+      [t("Position")]: task.state === "waiting" && task.position && String(task.position),
+      [t("Expected start")]: task.state === "waiting" && task.expected_start && clock(task.expected_start),
+      [t("Waiting")]: task.state === "waiting" && duration(now() - task.created_at),
     };
     const shown = Object.entries(rows).filter(([, value]) => value);
     const names = shown.map(([name]) => name).join();
@@ -172,18 +173,18 @@ export class Task {
   #drawActs(task) {
     const final = isFinal(task.state);
     const acts = [
-      this.lora && task.kind === "command" && ["Try it", () => location.assign(`${root}/generate?lora=${encodeURIComponent(this.id)}`)],
-      final && this.lora && ["Download LoRA", () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)],
-      !final && !task.cancel && ["Stop", () => this.#stop("stop")],
-      task.state === "running" && task.kind === "command" && !task.cancel && ["Stop and save", () => this.#stop("save")],
-      task.state === "waiting" && task.position !== 1 && ["First in line", () => this.#move(1)],
-      task.state === "waiting" && ["To the end", () => this.#move(-1)],
-      final && ["Run again", () => this.#retry()],
-      task.kind === "command" && ["Edit and train", () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
+      this.lora && task.kind === "command" && [t("Try it"), () => location.assign(`${root}/generate?lora=${encodeURIComponent(this.id)}`)],
+      final && this.lora && [t("Download LoRA"), () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)],
+      !final && !task.cancel && [t("Stop"), () => this.#stop("stop")],
+      task.state === "running" && task.kind === "command" && !task.cancel && [t("Stop and save"), () => this.#stop("save")],
+      task.state === "waiting" && task.position !== 1 && [t("First in line"), () => this.#move(1)],
+      task.state === "waiting" && [t("To the end"), () => this.#move(-1)],
+      final && [t("Run again"), () => this.#retry()],
+      task.kind === "command" && [t("Edit and train"), () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
     ].filter(Boolean);
     if (shows(this.#parts.acts, acts.map(([name]) => name).join())) return;
     this.#parts.acts.replaceChildren(
-      ...acts.map(([name, act]) => h("button", { class: name === "Try it" ? "lp-button primary" : "lp-button", type: "button", onclick: act }, name)),
+      ...acts.map(([name, act]) => h("button", { class: name === t("Try it") ? "lp-button primary" : "lp-button", type: "button", onclick: act }, name)),
     );
   }
 
@@ -191,9 +192,9 @@ export class Task {
     const running = this.#view.state === "running";
     const detail =
       mode === "save"
-        ? "It writes its state and the LoRA as it is now, then ends."
-        : "It ends at once. Checkpoints and pictures made so far are kept.";
-    const sure = !running || (await question(mode === "save" ? "Save and stop this run?" : "Stop this run?", mode === "save" ? "Stop and save" : "Stop", detail));
+        ? t("It writes its state and the LoRA as it is now, then ends.")
+        : t("It ends at once. Checkpoints and pictures made so far are kept.");
+    const sure = !running || (await question(mode === "save" ? t("Save and stop this run?") : t("Stop this run?"), mode === "save" ? t("Stop and save") : t("Stop"), detail));
     if (sure) await this.#act(() => post(`live/tasks/${this.id}/cancel`, { mode }));
   }
 
@@ -201,7 +202,7 @@ export class Task {
     return this.#act(async () => {
       const task = await post(`live/tasks/${this.id}/retry`);
       this.open(task.id);
-      toast(`Queued again${task.position ? `, position ${task.position}` : ""}.`);
+      toast(task.position ? t("Queued again, position {n}.", { n: task.position }) : t("Queued again."));
     });
   }
 
@@ -213,7 +214,7 @@ export class Task {
       const priorities = others.map((task) => task.priority);
       const priority = others.length ? (way > 0 ? Math.max(...priorities) + 1 : Math.min(...priorities) - 1) : this.#view.priority;
       const task = await post(`live/tasks/${this.id}/priority`, { priority });
-      toast(task.position ? `Position ${task.position} now.` : "Moved.");
+      toast(task.position ? t("Position {n} now.", { n: task.position }) : t("Moved."));
     });
   }
 
@@ -237,17 +238,17 @@ function shows(element, text) {
 
 function doing(task) {
   if (task.state === "running") {
-    if (task.cancel) return task.cancel === "save" ? "Saving, then stopping…" : "Stopping…";
-    return capital(task.phase) || (task.progress ? "Training" : "Starting");
+    if (task.cancel) return task.cancel === "save" ? t("Saving, then stopping…") : t("Stopping…");
+    return capital(said(task.phase)) || (task.progress ? t("Training") : t("Starting"));
   }
-  if (task.state === "succeeded") return `Done ${ago(task.finished_at)}`;
-  const words = { waiting: note(task), assigned: "Given to an instance, starting", failed: "Failed", cancelled: "Stopped", dead: "Gave up" };
+  if (task.state === "succeeded") return t("Done {ago}", { ago: ago(task.finished_at) });
+  const words = { waiting: note(task), assigned: t("given to an instance, starting"), failed: t("failed"), cancelled: t("stopped"), dead: t("gave up") };
   return capital(words[task.state] ?? task.state);
 }
 
 const capital = (text) => (text ? text[0].toUpperCase() + text.slice(1) : "");
 
-const speed = (seconds) => (seconds >= 1 ? `${seconds.toPrecision(3)} s / step` : `${(1 / seconds).toPrecision(3)} steps / s`);
+const speed = (seconds) => (seconds >= 1 ? t("{n} s / step", { n: seconds.toPrecision(3) }) : t("{n} steps / s", { n: (1 / seconds).toPrecision(3) }));
 
 function title(task) {
   const name = task.name || task.id;

@@ -2,6 +2,7 @@
 
 import { h, toast } from "./dom.js";
 import { appears } from "./outlook.js";
+import { said, t } from "./words.js";
 
 /** What a preset says nothing of and a person has chosen: the pictures, the names, a model of the same kind. */
 const OWN = ["train_data_dir", "reg_data_dir", "output_name", "output_dir", "sample_prompts", "training_comment"];
@@ -11,8 +12,8 @@ const MOST_WARNINGS = 5;
 export function tools({ train, put, values, presets, families, find }) {
   const preset = h(
     "select",
-    { "aria-label": "Start from a preset" },
-    h("option", { value: "" }, "Start from a preset…"),
+    { "aria-label": t("Start from a preset…") },
+    h("option", { value: "" }, t("Start from a preset…")),
     presets.map(({ name, title }) => h("option", { value: name }, title)),
   );
   const about = h("p", { class: "lp-muted about" });
@@ -51,11 +52,11 @@ export function tools({ train, put, values, presets, families, find }) {
   const read = guarded(async () => {
     const [file] = chooser.files;
     if (!file) return;
-    if (file.size > 1_000_000) throw new Error(`${file.name} is too large for a settings file. The form was left as it is.`);
+    if (file.size > 1_000_000) throw new Error(t("{file} is too large for a settings file. The form was left as it is.", { file: file.name }));
     const answer = await train("import", { text: await file.text() });
     put(answer.values);
     const more = answer.warnings.length - MOST_WARNINGS;
-    say([`Read ${file.name}.`, ...answer.warnings.slice(0, MOST_WARNINGS), more > 0 && `And ${more} more like this.`]);
+    say([t("Read {file}.", { file: file.name }), ...answer.warnings.slice(0, MOST_WARNINGS).map(said), more > 0 && t("And {n} more like this.", { n: more })]);
   });
 
   const save = guarded(async () => {
@@ -76,10 +77,10 @@ export function tools({ train, put, values, presets, families, find }) {
         h(
           "div",
           { class: "bar" },
-          h("h1", {}, "New training"),
+          h("h1", {}, t("New training")),
           find,
           preset,
-          h("span", { class: "acts" }, button("Import…", () => chooser.click()), button("Export", save), button("Reset", () => put({}))),
+          h("span", { class: "acts" }, button(t("Import…"), () => chooser.click()), button(t("Export"), save), button(t("Reset"), () => put({}))),
           chooser,
         ),
         about,

@@ -10,6 +10,7 @@ import { finder } from "./finder.js";
 import { Outlook } from "./outlook.js";
 import { tools } from "./tools.js";
 import { welcome } from "./welcome.js";
+import { t, tn } from "./words.js";
 
 const STORED = "lorapool.form";
 const SAMPLES = "lorapool.samples";
@@ -78,7 +79,7 @@ function wished(wanted) {
   const more = {};
   if (data) more.train_data_dir = data;
   if (lines.length) more.sample_prompts = [wanted.sample_prompts?.trim(), ...lines].filter(Boolean).join("\n");
-  toast(data ? "The data set is chosen. Check the rest and start." : `${lines.length === 1 ? "The prompt is" : "The prompts are"} among the sample prompts now.`);
+  toast(data ? t("The data set is chosen. Check the rest and start.") : tn(lines.length, "The prompt is among the sample prompts now.", "{n} prompts are among the sample prompts now."));
   return { ...wanted, ...more };
 }
 
@@ -102,7 +103,7 @@ async function restore() {
     history.replaceState(null, "", `${root}/`);
     try {
       const answer = await train(`from/${encodeURIComponent(from)}`);
-      toast("These are the settings of that job. Change what you like and start.");
+      toast(t("These are the settings of that job. Change what you like and start."));
       return begin(answer.values);
     } catch (error) {
       toast(error.message, true);

@@ -3,6 +3,7 @@
 import { h, root, say, toast } from "./dom.js";
 import { size } from "./format.js";
 import { post } from "./live.js";
+import { said, t, tn } from "./words.js";
 
 const TAKEN = /\.(png|jpe?g|webp|bmp|avif|txt|caption|cap|zip)$/i;
 const AT_ONCE = 3;
@@ -11,8 +12,10 @@ const batchName = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().
 
 /** The files of a drop, those in dropped folders included. */
 export async function dropped(transfer) {
+  // Both have to be taken at once: a drop is empty as soon as its event is over.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files];
+  const files = [...transfer.files];
+  if (!entries.some((entry) => entry.isDirectory)) return files;
   return (await Promise.all(entries.map(filesOf))).flat();
 }
 
@@ -33,7 +36,7 @@ export async function upload(files, folder) {
   const wanted = files.filter((file) => TAKEN.test(file.name));
   const left = files.length - wanted.length;
   if (!wanted.length) {
-    if (files.length) toast("Nothing was taken: a data set takes pictures, .txt captions and zip archives of them.", true);
+    if (files.length) toast(t("Nothing was taken: a data set takes pictures, .txt captions and zip archives of them."), true);
     return 0;
   }
   const batch = batchName();
@@ -44,12 +47,12 @@ export async function upload(files, folder) {
       for (let file = queue.shift(); file; file = queue.shift()) await send(file, batch, bar);
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    bar.say("Putting them in their place…");
+    bar.say(t("Putting them in their place…"));
     const { pictures } = await post(`sets/take/${batch}?folder=${encodeURIComponent(folder)}`);
-    toast(`${pictures} ${pictures === 1 ? "picture" : "pictures"} added${left ? `; ${left} other files were left out` : ""}.`);
+    toast(`${tn(pictures, "{n} picture added.", "{n} pictures added.")}${left ? ` ${tn(left, "{n} other file was left out.", "{n} other files were left out.")}` : ""}`);
     return pictures;
   } catch (error) {
-    toast(`${error.message} The data set was left as it was.`, true);
+    toast(`${error.message} ${t("The data set was left as it was.")}`, true);
     return 0;
   } finally {
     bar.close();
@@ -62,13 +65,13 @@ function send(file, batch, bar) {
     const request = new XMLHttpRequest();
     request.open("POST", `${root}/sets/upload/${batch}?name=${encodeURIComponent(file.name)}`);
     request.upload.onprogress = (event) => bar.sent(file, event.loaded);
-    request.onerror = () => failed(new Error("The connection was lost."));
+    request.onerror = () => failed(new Error(t("The connection was lost.")));
     request.onload = () => {
       if (request.status < 300) return done();
       try {
-        failed(new Error(JSON.parse(request.responseText).message));
+        failed(new Error(said(JSON.parse(request.responseText).message)));
       } catch {
-        failed(new Error(`lorapool answered ${request.status}.`));
+        failed(new Error(t("lorapool answered {status}.", { status: request.status })));
       }
     };
     request.send(file);
@@ -78,9 +81,9 @@ function send(file, batch, bar) {
 function progress(files) {
   const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
   const known = new Map();
-  const text = h("p", {}, `Uploading ${files.length} ${files.length === 1 ? "file" : "files"}…`);
+  const text = h("p", {}, tn(files.length, "Uploading {n} file…", "Uploading {n} files…"));
   const fill = h("i", {});
-  const track = h("div", { class: "lp-track", role: "progressbar", "aria-label": "Upload", "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
+  const track = h("div", { class: "lp-track", role: "progressbar", "aria-label": t("Upload"), "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
   const element = h("div", { class: "uploading lp-card lp-ui", role: "status" }, text, track);
   document.body.append(element);
   return {
@@ -90,7 +93,7 @@ function progress(files) {
       const share = Math.round((100 * sent) / total);
       fill.style.width = `${share}%`;
       track.setAttribute("aria-valuenow", share);
-      say(text, `Uploading ${files.length} ${files.length === 1 ? "file" : "files"}: ${size(sent)} of ${size(total)}`);
+      say(text, tn(files.length, "Uploading {n} file: {sent} of {total}", "Uploading {n} files: {sent} of {total}", { sent: size(sent), total: size(total) }));
     },
     say: (words) => say(text, words),
     close: () => element.remove(),

@@ -3,15 +3,16 @@
 import { h, root } from "./dom.js";
 import { appears } from "./outlook.js";
 import { sampleButton } from "./sample.js";
+import { pieces, t } from "./words.js";
 
 const WAYS = {
   data: () => [
-    h("b", {}, "Your pictures"),
-    h("span", {}, "Ten to a few hundred of one thing or one style. Drop them on the ", h("a", { href: `${root}/data` }, "Data page"), ", or put them into ", h("code", {}, "datasets/"), " of the data folder."),
+    h("b", {}, t("Your pictures")),
+    h("span", {}, pieces("Ten to a few hundred of one thing or one style. Drop them on the {page}, or put them into {folder} of the data folder.", { page: h("a", { href: `${root}/data` }, t("Data page")), folder: h("code", {}, "datasets/") })),
   ],
   model: () => [
-    h("b", {}, "A base model"),
-    h("span", {}, "A Stable Diffusion folder or ", h("code", {}, ".safetensors"), " file, put into ", h("code", {}, "models/"), " of the data folder. It is offered here as soon as it is there."),
+    h("b", {}, t("A base model")),
+    h("span", {}, pieces("A Stable Diffusion folder or {kind} file, put into {folder} of the data folder. It is offered here as soon as it is there.", { kind: h("code", {}, ".safetensors"), folder: h("code", {}, "models/") })),
   ],
 };
 
@@ -26,15 +27,15 @@ export async function welcome(missing, installed) {
   place.append(
     h(
       "section",
-      { class: "welcome lp-card", "aria-label": "Getting started" },
-      h("h2", {}, both ? "Welcome. Two things are needed for a LoRA." : "One thing is missing for a LoRA."),
+      { class: "welcome lp-card", "aria-label": t("Getting started") },
+      h("h2", {}, both ? t("Welcome. Two things are needed for a LoRA.") : t("One thing is missing for a LoRA.")),
       h("ol", {}, needed.map((key) => h("li", {}, WAYS[key]()))),
-      h("p", {}, h("b", {}, "Or try it first: "), "a tiny model and thirty pictures come with lorapool. The training takes a minute or two, even without a GPU."),
+      h("p", {}, h("b", {}, t("Or try it first: ")), t("a tiny model and thirty pictures come with lorapool. The training takes a minute or two, even without a GPU.")),
       h(
         "p",
         { class: "acts" },
         sampleButton(installed, "primary"),
-        h("button", { class: "lp-button quiet", type: "button", onclick: () => document.body.classList.remove("lp-newcomer") }, "Show the form anyway"),
+        h("button", { class: "lp-button quiet", type: "button", onclick: () => document.body.classList.remove("lp-newcomer") }, t("Show the form anyway")),
       ),
     ),
   );

@@ -1,18 +1,19 @@
 // The form of the Generate page: prompt, model, LoRAs, size, seed and so on; kept in this browser.
 
-import { h, root, say, toast } from "./dom.js";
+import { h, root, say, states, toast } from "./dom.js";
 import { ask } from "./live.js";
+import { t } from "./words.js";
 
 const STORED = "lorapool.generate";
 const LARGEST_PICTURE = 15 << 20;
 const SCHEDULERS = ["default", "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpm++_2m", "dpm++_2m_karras", "dpm++_sde", "unipc"];
 const NUMBERS = {
-  width: { label: "Width", min: 64, max: 4096, step: 8, placeholder: "auto" },
-  height: { label: "Height", min: 64, max: 4096, step: 8, placeholder: "auto" },
-  steps: { label: "Steps", min: 1, max: 1000, placeholder: "30" },
-  guidance: { label: "Guidance", min: 0, max: 100, step: "any", placeholder: "7.5" },
-  seed: { label: "Seed", min: 0, step: 1, placeholder: "random" },
-  count: { label: "Pictures", min: 1, max: 64, placeholder: "1" },
+  width: { label: t("Width"), min: 64, max: 4096, step: 8, placeholder: t("auto") },
+  height: { label: t("Height"), min: 64, max: 4096, step: 8, placeholder: t("auto") },
+  steps: { label: t("Steps"), min: 1, max: 1000, placeholder: "30" },
+  guidance: { label: t("Guidance"), min: 0, max: 100, step: "any", placeholder: "7.5" },
+  seed: { label: t("Seed"), min: 0, step: 1, placeholder: t("random") },
+  count: { label: t("Pictures"), min: 1, max: 64, placeholder: "1" },
 };
 
 const groupName = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
@@ -26,7 +27,7 @@ export class Wish {
   constructor(draw) {
     this.draw = draw;
     this.prompt = h("textarea", { id: "w-prompt", rows: 3, placeholder: "a yellow star in sks style" });
-    this.negative = h("textarea", { id: "w-negative", rows: 2, placeholder: "what must not be in it" });
+    this.negative = h("textarea", { id: "w-negative", rows: 2, placeholder: t("what must not be in it") });
     this.model = h("select", { id: "w-model" });
     this.list = h("div", { class: "loras" });
     this.numbers = Object.fromEntries(Object.entries(NUMBERS).map(([key, { label, ...about }]) => [key, h("input", { id: `w-${key}`, type: "number", inputmode: "decimal", ...about })]));
@@ -36,7 +37,7 @@ export class Wish {
     this.training = h("select", { id: "w-training" });
     this.weights = h("input", { id: "w-weights", value: "0.6, 0.8, 1", inputmode: "text", autocomplete: "off" });
     this.problem = h("p", { class: "problem", role: "alert" });
-    this.button = h("button", { class: "lp-button primary wide", type: "submit" }, "Generate");
+    this.button = h("button", { class: "lp-button primary wide", type: "submit" }, t("Generate"));
     this.element = this.#build();
     this.element.addEventListener("change", () => this.#store());
     this.element.addEventListener("keydown", (event) => {
@@ -48,47 +49,47 @@ export class Wish {
   #build() {
     const row = (label, id, input) => h("div", { class: "field" }, h("label", { for: id }, label), input);
     const number = (key) => row(NUMBERS[key].label, `w-${key}`, this.numbers[key]);
-    this.grid = h("div", { class: "two", hidden: true }, row("Training", "w-training", this.training), row("Weights", "w-weights", this.weights));
-    this.single = h("div", {}, h("h2", {}, "LoRAs"), this.list, h("button", { class: "lp-button quiet", type: "button", onclick: () => this.#addLora({}) }, "+ Add a LoRA"));
-    this.comparing = h("label", { class: "check", hidden: true }, this.compare, "Draw it without the LoRA, too");
+    this.grid = h("div", { class: "two", hidden: true }, row(t("Training"), "w-training", this.training), row(t("Weights"), "w-weights", this.weights));
+    this.single = h("div", {}, h("h2", {}, t("LoRAs")), this.list, h("button", { class: "lp-button quiet", type: "button", onclick: () => this.#addLora({}) }, t("+ Add a LoRA")));
+    this.comparing = h("label", { class: "check", hidden: true }, this.compare, t("Draw it without the LoRA, too"));
     this.modes = h(
       "div",
-      { class: "tabs", role: "group", "aria-label": "What to draw" },
-      [["pictures", "Pictures"], ["grid", "Checkpoint grid"]].map(([mode, title]) =>
+      { class: "tabs", role: "group", "aria-label": t("What to draw") },
+      [["pictures", t("Pictures")], ["grid", t("Checkpoint grid")]].map(([mode, title]) =>
         h("button", { type: "button", "data-mode": mode, "aria-pressed": mode === "pictures", onclick: () => (this.#mode(mode), this.#store()) }, title),
       ),
     );
-    this.gridNote = h("p", { class: "lp-muted hint", hidden: true }, "One prompt with every saved epoch of a training, at each weight, shared out over all instances.");
+    this.gridNote = h("p", { class: "lp-muted hint", hidden: true }, t("One prompt with every saved epoch of a training, at each weight, shared out over all instances."));
     return h(
       "form",
       { class: "lp-card", novalidate: true, onsubmit: (event) => (event.preventDefault(), this.submit()) },
-      h("header", {}, h("h1", {}, "Generate"), this.modes),
+      h("header", {}, h("h1", {}, t("Generate")), this.modes),
       this.gridNote,
-      row("Prompt", "w-prompt", this.prompt),
-      row("Negative prompt", "w-negative", this.negative),
+      row(t("Prompt"), "w-prompt", this.prompt),
+      row(t("Negative prompt"), "w-negative", this.negative),
       this.grid,
-      row("Model", "w-model", this.model),
+      row(t("Model"), "w-model", this.model),
       this.single,
       this.comparing,
       h("div", { class: "two" }, number("width"), number("height"), number("steps"), number("guidance"), number("seed"), (this.counted = number("count"))),
-      h("details", {}, h("summary", {}, "Start from a picture, scheduler"), this.#start(row), row("Scheduler", "w-scheduler", this.scheduler)),
+      h("details", {}, h("summary", {}, t("Start from a picture, scheduler")), this.#start(row), row(t("Scheduler"), "w-scheduler", this.scheduler)),
       h("div", { class: "go" }, this.problem, this.button),
     );
   }
 
   #start(row) {
     const chooser = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp", hidden: true });
-    this.thumb = h("img", { alt: "The picture to start from", hidden: true });
-    this.clear = h("button", { class: "lp-button quiet", type: "button", hidden: true, onclick: () => this.#setPicture(null) }, "Remove");
-    this.strong = h("div", { hidden: true }, row("How much of it is painted over", "w-strength", this.strength));
+    this.thumb = h("img", { alt: t("The picture to start from"), hidden: true });
+    this.clear = h("button", { class: "lp-button quiet", type: "button", hidden: true, onclick: () => this.#setPicture(null) }, t("Remove"));
+    this.strong = h("div", { hidden: true }, row(t("How much of it is painted over"), "w-strength", this.strength));
     chooser.addEventListener("change", async () => {
       const [file] = chooser.files;
       chooser.value = "";
       if (!file) return;
-      if (file.size > LARGEST_PICTURE) return toast(`${file.name} is too large to start from; make it smaller than 15 MB.`, true);
+      if (file.size > LARGEST_PICTURE) return toast(t("{file} is too large to start from; make it smaller than 15 MB.", { file: file.name }), true);
       this.#setPicture(await dataUrl(file));
     });
-    return h("div", { class: "start" }, h("div", { class: "from" }, this.thumb, h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, "Choose a picture…"), this.clear, chooser), this.strong);
+    return h("div", { class: "start" }, h("div", { class: "from" }, this.thumb, h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, t("Choose a picture…")), this.clear, chooser), this.strong);
   }
 
   #setPicture(url) {
@@ -115,10 +116,10 @@ export class Wish {
       return;
     }
     const { models, trainings, service } = this.#known;
-    options(this.model, models.map(({ name, path }) => [path, name]), models.length ? "" : "no model yet");
-    options(this.training, trainings.map(({ id, name, state }) => [id, state === "succeeded" ? name : `${name} (${state})`]));
+    options(this.model, models.map(({ name, path }) => [path, name]), models.length ? "" : t("no model yet"));
+    options(this.training, trainings.map(({ id, name, state }) => [id, state === "succeeded" ? name : `${name} (${states[state] ?? state})`]));
     for (const line of this.#loras) this.#offer(line);
-    say(this.problem, service ? "" : 'No service draws pictures. One does whose container says "app": "built-in".');
+    say(this.problem, service ? "" : t('No service draws pictures. One does whose container says "app": "built-in".'));
   }
 
   /** The LoRA of a finished training, the model that it was made for, and a prompt that it was trained to draw. */
@@ -136,7 +137,7 @@ export class Wish {
     const sample = promptOf(settings.sample_prompts ?? "");
     const model = this.#known.models.find(({ path, name }) => [path, name].includes(task.details?.model) || [path, name].includes(lora?.base_model));
     this.put({ ...sample, prompt: sample.prompt || this.prompt.value, model: model?.path, loras: lora ? [{ name: lora.path, weight: 1 }] : [] }, { mode: asGrid ? "grid" : "pictures", training: id, compare: true });
-    if (!lora && !asGrid) toast("Its LoRA is not among those of the data folder any more.", true);
+    if (!lora && !asGrid) toast(t("Its LoRA is not among those of the data folder any more."), true);
     this.#store();
     this.button.focus();
   }
@@ -173,8 +174,8 @@ export class Wish {
   }
 
   #addLora({ name = "", weight = 1 }) {
-    const select = h("select", { "aria-label": "LoRA" });
-    const amount = h("input", { type: "number", "aria-label": "Weight", min: -10, max: 10, step: 0.05, value: weight });
+    const select = h("select", { "aria-label": t("LoRA") });
+    const amount = h("input", { type: "number", "aria-label": t("Weight"), min: -10, max: 10, step: 0.05, value: weight });
     const line = { select, amount, name };
     const away = () => {
       this.#loras = this.#loras.filter((each) => each !== line);
@@ -182,7 +183,7 @@ export class Wish {
       this.#comparable();
       this.#store();
     };
-    line.element = h("div", { class: "lora" }, select, amount, h("button", { class: "lp-button quiet", type: "button", "aria-label": "Remove this LoRA", onclick: away }, "×"));
+    line.element = h("div", { class: "lora" }, select, amount, h("button", { class: "lp-button quiet", type: "button", "aria-label": t("Remove this LoRA"), onclick: away }, "×"));
     select.addEventListener("change", () => (line.name = select.value));
     this.#loras.push(line);
     this.list.append(line.element);
@@ -195,7 +196,7 @@ export class Wish {
     const named = this.#known.loras.find(({ name, path }) => [name, path].includes(line.name));
     line.name = named?.path ?? line.name;
     if (line.name && !named) known.unshift([line.name, line.name.split("/").at(-1)]);
-    options(line.select, known, known.length ? "" : "no LoRA has been trained yet", line.name);
+    options(line.select, known, known.length ? "" : t("no LoRA has been trained yet"), line.name);
     line.name = line.select.value;
   }
 
@@ -215,15 +216,15 @@ export class Wish {
     if (this.button.disabled) return;
     this.#store();
     const values = this.settings();
-    if (!values.prompt) return this.#wrong("Say what is to be drawn.", this.prompt);
+    if (!values.prompt) return this.#wrong(t("Say what is to be drawn."), this.prompt);
     const bad = this.element.querySelector("input:invalid");
-    if (bad) return this.#wrong(`${bad.labels?.[0]?.textContent ?? "A number"}: ${bad.validationMessage}`, bad);
+    if (bad) return this.#wrong(`${bad.labels?.[0]?.textContent ?? t("A number")}: ${bad.validationMessage}`, bad);
     if (this.#picture) Object.assign(values, { image: this.#picture.split(",")[1], strength: Number(this.strength.value) });
     const wanted = { group: groupName(), values, compare: this.compare.checked };
     if (this.mode === "grid") {
       const weights = this.weights.value.split(/[,;\s]+/).filter(Boolean).map(Number);
-      if (!weights.length || weights.some((weight) => !Number.isFinite(weight))) return this.#wrong("Weights are numbers such as 0.6, 0.8, 1.", this.weights);
-      if (!this.training.value) return this.#wrong("Choose a training whose checkpoints are to be drawn.", this.training);
+      if (!weights.length || weights.some((weight) => !Number.isFinite(weight))) return this.#wrong(t("Weights are numbers such as 0.6, 0.8, 1."), this.weights);
+      if (!this.training.value) return this.#wrong(t("Choose a training whose checkpoints are to be drawn."), this.training);
       Object.assign(wanted, { training: this.training.value, weights, compare: false });
     }
     say(this.problem, "");
@@ -261,7 +262,7 @@ function stored() {
 
 /** Offer `pairs` of value and title; what is chosen stays chosen. */
 function options(select, pairs, none = "", wanted = select.dataset.wanted || select.value) {
-  const all = none || !pairs.length ? [["", none || "none yet"], ...pairs] : pairs;
+  const all = none || !pairs.length ? [["", none || t("none yet")], ...pairs] : pairs;
   select.replaceChildren(...all.map(([value, title]) => h("option", { value }, title)));
   select.value = wanted;
   if (select.selectedIndex < 0) select.selectedIndex = 0;

@@ -6,16 +6,17 @@ const root = document.querySelector('meta[name="lp-root"]')?.content ?? "";
 
 export const language = document.querySelector('meta[name="lp-language"]')?.content ?? "en";
 
-const texts = new Map(Object.entries(await catalogue()));
+const { texts, messages } = await catalogue();
 let patterns;
 
 async function catalogue() {
-  if (language === "en") return {};
+  let found = {};
   try {
-    return (await (await fetch(`${root}/languages/${language}.json`)).json()).texts;
+    if (language !== "en") found = await (await fetch(`${root}/languages/${language}.json`)).json();
   } catch {
-    return {};
+    // Then it is English.
   }
+  return { texts: new Map(Object.entries(found.texts ?? {})), messages: new Map(Object.entries(found.messages ?? {})) };
 }
 
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
@@ -32,24 +33,27 @@ export function pieces(text, elements) {
 }
 
 /**
- * What the server has said, as far as the catalogue knows it: as a whole, by an entry with the numbers and names taken
- * out of it, or sentence by sentence.
+ * What the server has said, as far as the catalogue knows it: as a whole, or sentence by sentence; with `parts`, what
+ * stands between commas by itself.
  */
-export function said(text) {
-  if (!text || !texts.size) return text;
-  return known(text) ?? text.split(/(?<=[.!?;])\s+/).map((part) => known(part) ?? part).join(" ");
+export function said(text, parts = false) {
+  if (!text || !messages.size) return text;
+  return known(text) ?? (parts ? text.split(/, | and /).map((part) => known(part) ?? part).join(t(", ")) : sentences(text));
 }
 
+const sentences = (text) => text.split(/(?<=[.!?])\s+/).map((part) => known(part) ?? part).join(" ");
+
 function known(text) {
-  if (texts.has(text)) return texts.get(text);
-  patterns ??= [...texts]
+  const whole = messages.get(text) ?? texts.get(text);
+  if (whole !== undefined) return whole;
+  patterns ??= [...messages]
     .filter(([key]) => /\{\w+\}/.test(key))
     .map(([key, value]) => [pattern(key), names(key), value])
     // What says most comes first.
     .sort(([a], [b]) => b.source.length - a.source.length);
   for (const [regular, keys, value] of patterns) {
     const found = regular.exec(text);
-    if (found) return filled(value, Object.fromEntries(keys.map((name, i) => [name, texts.get(found[i + 1]) ?? found[i + 1]])));
+    if (found) return filled(value, Object.fromEntries(keys.map((name, i) => [name, found[i + 1]])));
   }
   return undefined;
 }
