@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 
 from starlette.datastructures import Headers
@@ -77,11 +78,17 @@ class LateInEach:
         self._make = make
         self._waiting = waiting
         self._each: dict[str, Late] = {}
+        self._making = threading.Lock()
 
     def _late(self, language: Catalogue) -> Late:
         if language.code not in self._each:
-            self._each[language.code] = Late(lambda: self._make(language), self._waiting(language))
+            self._each[language.code] = Late(lambda: self._made(language), self._waiting(language))
         return self._each[language.code]
+
+    def _made(self, language: Catalogue) -> ASGIApp:
+        # Gradio knows one form that is being made in a process: parts of a second one would end up in the first.
+        with self._making:
+            return self._make(language)
 
     @contextlib.asynccontextmanager
     async def building(self) -> AsyncIterator[None]:

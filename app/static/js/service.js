@@ -11,6 +11,7 @@ import { Scaling } from "./scaling.js";
 import { usage } from "./usage.js";
 import { said, t } from "./words.js";
 
+const STATES = { starting: t("starting"), idle: t("idle"), busy: t("busy"), draining: t("draining") };
 const POOL_EVERY = 5_000;
 const ABOUT_EVERY = 15_000;
 
@@ -194,7 +195,7 @@ function meter(share, text) {
 
 function state(instance) {
   const element = chip(instance.state);
-  say(element, t(instance.state));
+  say(element, STATES[instance.state] ?? instance.state);
   return element;
 }
 
