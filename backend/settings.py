@@ -132,16 +132,22 @@ def administrator_token(data_dir: Path) -> str:
         return given
     path = data_dir / "token"
     if not (path.exists() and path.read_text().strip()):
-        paths.create(data_dir)
-        # Complete at once: a process killed in the middle must not leave an empty token behind.
-        new = path.with_name(f"token.{secrets.token_hex(8)}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
-        try:
-            os.link(new, path)  # unless another process was faster: then its token counts
-        except OSError:
-            if not (path.exists() and path.read_text().strip()):
-                new.replace(path)
-        new.unlink(missing_ok=True)
+        keep_token(data_dir, secrets.token_urlsafe(24))
     return path.read_text().strip()
+
+
+def keep_token(data_dir: Path, token: str) -> None:
+    """Make this the administrator's token of a data folder that has none."""
+    path = data_dir / "token"
+    paths.create(data_dir)
+    # Complete at once: a process killed in the middle must not leave an empty token behind.
+    new = path.with_name(f"token.{secrets.token_hex(8)}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+    try:
+        os.link(new, path)  # unless another process was faster: then its token counts
+    except OSError:
+        if not (path.exists() and path.read_text().strip()):
+            new.replace(path)
+    new.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ dataset.py     dataset …
 form.py        form …
 users.py       user …, token …, audit
 scaling.py     replay, workload
+upkeep.py      backup, restore
 """
 
 from backend.cli.command import app, main

@@ -18,6 +18,7 @@ from backend.cli import (
     service,
     submit,
     tasks,
+    upkeep,
     users,
 )
 from backend.errors import InvalidInput, LorapoolError
@@ -29,6 +30,7 @@ _COMMANDS = (
     *(tasks.ps, tasks.logs, tasks.cancel, pool.why, pool.instances),
     *(tasks.show, tasks.retry, tasks.priority, tasks.curve, tasks.files, tasks.download),
     *(scaling.replay, scaling.workload, users.audit),
+    *(upkeep.backup, upkeep.restore),
 )
 _TAKES_A_COMMAND = (submit.submit, submit.tool, kohya.kohya_ss)
 

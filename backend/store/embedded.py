@@ -123,6 +123,11 @@ class EmbeddedStore:
         return False
 
     @property
+    def answers(self) -> bool:
+        """Whether a server of this data folder is up, whoever started it."""
+        return self.socket.exists() and self._answer() == "ready"
+
+    @property
     def running(self) -> bool:
         """Whether the server process lives."""
         return self.process is not None and self.process.poll() is None
