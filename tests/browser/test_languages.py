@@ -171,7 +171,7 @@ def test_no_text_of_any_page_goes_past_the_catalogue(
         words = {text: set(_WORD.findall(unmarked(text))) - DATA for text in texts}
         past[path] = sorted(text.strip() for text, left in words.items() if left)
     context.close()
-    assert past == dict.fromkeys(READY, [])
+    assert past == {path: [] for path in READY}
 
 
 def test_the_browsers_language_is_taken_and_another_one_is_kept(
