@@ -8,13 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from backend import logs
@@ -25,7 +24,6 @@ from backend.gateway import (
     answers,
     discovery,
     generation_api,
-    queue_docs,
     service_control,
     services_api,
     tasks_api,
@@ -41,17 +39,13 @@ from backend.gateway.hub import Hub
 from backend.gateway.line import WatchedWebSocket
 from backend.gateway.listening import prepare
 from backend.gateway.metrics import CONTENT_TYPE, Metrics
+from backend.gateway.openapi import ERRORS, document
 from backend.gateway.queue_api import QueueApi
 from backend.gateway.queue_request import PREFIX
 from backend.gateway.watching import SILENCE
 from backend.settings import Settings, administrator_token
 from backend.store import instances, server
 from backend.store.multiplex import MultiplexedStore
-from backend.views import ErrorView
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorView} for status in (400, 401, 403, 404, 409, 413, 450, 503)
-}
 
 
 class _Application(FastAPI):
@@ -102,25 +96,30 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
 
     app = _Application(queue_api, lifespan)
     app.state.gateway = gateway
-    app.include_router(services_api.router, prefix="/api/v1", responses=_ERRORS)
-    app.include_router(service_control.router, prefix="/api/v1", responses=_ERRORS)
-    app.include_router(tasks_api.router, prefix="/api/v1", responses=_ERRORS)
-    app.include_router(users_api.router, prefix="/api/v1", responses=_ERRORS)
-    app.include_router(tokens_api.router, prefix="/api/v1", responses=_ERRORS)
-    app.include_router(access_api.router, prefix="/api/v1", responses=_ERRORS)
+    app.include_router(services_api.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(service_control.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(tasks_api.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(users_api.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(tokens_api.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(access_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(discovery.router, prefix="/api/v1")
-    app.include_router(generation_api.router, prefix="/api/v1", responses=_ERRORS)
-    app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"])
+    app.include_router(generation_api.router, prefix="/api/v1", responses=ERRORS)
+    app.add_api_route("/healthz", _healthz, methods=["GET"], tags=["health"], responses={503: ERRORS[503]})
+    app.add_api_route("/readyz", _readyz, methods=["GET"], tags=["health"], responses={503: ERRORS[503]})
     app.add_api_route(
-        "/readyz", _readyz, methods=["GET"], tags=["health"], responses={503: {"model": ErrorView}}
+        "/metrics",
+        _metrics,
+        methods=["GET"],
+        tags=["health"],
+        response_class=PlainTextResponse,
+        responses={status: ERRORS[status] for status in (401, 403, 503)},
     )
-    app.add_api_route("/metrics", _metrics, methods=["GET"], tags=["health"], response_class=Response)
     app.add_middleware(Audited, gateway=gateway)
     app.add_exception_handler(LorapoolError, answers.on_error)
     app.add_exception_handler(HTTPException, answers.on_http)
     app.add_exception_handler(RequestValidationError, answers.on_validation)
     app.add_exception_handler(Exception, answers.on_bug)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 
 
@@ -153,14 +152,6 @@ async def _metrics(request: Request) -> Response:
             )
     await refresh(gateway)
     return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        queue_docs.describe(schema)
-        app.openapi_schema = schema
-    return app.openapi_schema
 
 
 class _Server(uvicorn.Server):

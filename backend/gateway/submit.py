@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -74,7 +73,7 @@ class Submission(BaseModel):
             return (self.command or "").encode()
         try:
             return base64.b64decode(self.data, validate=True)
-        except binascii.Error:
+        except ValueError:  # characters that are none of base64's, or none of ASCII's
             raise InvalidArgument("data", "is not base64; nothing was queued") from None
 
 
