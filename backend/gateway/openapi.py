@@ -35,7 +35,9 @@ _TAGS = [
     {"name": "queue", "description": "The queue protocol of PAI-EAS, for its unchanged clients."},
     {"name": "health", "description": "For those who watch."},
 ]
-_OPEN = frozenset({"/healthz", "/readyz", "/api/v1/servicediscovery/upstreams/{service}", "/api/v1/outputs/{path}"})
+_OPEN = frozenset(
+    {"/healthz", "/readyz", "/api/v1/servicediscovery/upstreams/{service}", "/api/v1/outputs/{path}"}
+)
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -72,7 +74,7 @@ def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _mend(path: str, operation: dict[str, Any]) -> None:
-    """Arguments that do not fit are answered 400 here, errors always as JSON; a summary is a sentence, not a function's name."""
+    """What does not fit is answered 400 here, errors always as JSON; a summary is a sentence, no function's name."""
     operation["responses"].pop("422", None)
     for status, answer in operation["responses"].items():
         if status[0] in "45":
