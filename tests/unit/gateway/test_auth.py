@@ -5,10 +5,12 @@ from typing import Any, cast
 
 import pytest
 
+from backend.accounts import Caller
 from backend.errors import Forbidden, Unauthorized
-from backend.gateway.auth import Authority, Caller, Signed, same, signature
+from backend.gateway.auth import Authority, Signed, same, signature
 from backend.gateway.catalog import Catalog
 from backend.service import Description, ServiceType
+from backend.store.connection import AsyncStore
 from backend.store.services import Deployed
 
 
@@ -25,7 +27,7 @@ class _Catalog:
 
 
 def caller(authorization: str, service: Deployed | None = None, request: Signed | None = None) -> Caller:
-    authority = Authority("admin", cast(Catalog, _Catalog()))
+    authority = Authority("admin", cast(Catalog, _Catalog()), cast(AsyncStore, None))
     return asyncio.run(authority.caller(authorization, service, request))
 
 
