@@ -31,16 +31,22 @@ _LEASE = 10**6
 
 
 class Timed(Supervisor):
-    """Notes how many seconds each of its passes took, everything from the look at the store to the last word to it."""
+    """Notes how many seconds each of its passes took, everything from the look at the store to the last word to it.
+
+    `opening` is how many there were to the first decision, that one with them: in these the queue is read.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, FakeLauncher())
         self.passes: list[float] = []
+        self.opening = 0
 
     def _pass(self) -> None:
         began = time.perf_counter()
         super()._pass()
         self.passes.append(time.perf_counter() - began)
+        if not self.opening and any(len(pool.journal) for pool in self._pools.values()):
+            self.opening = len(self.passes)
 
 
 @contextmanager

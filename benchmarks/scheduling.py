@@ -57,34 +57,28 @@ def _passes(store: Store, settings: Settings) -> None:
     print(
         f"{WAITING} tasks of {fleet.USERS} users waiting, {INSTANCES} busy instances, {RATE:g} ends a second"
     )
-    opening = supervisor.passes[:_OPENING]
-    say("the first passes", opening)
-    say("all the others", supervisor.passes[_OPENING:])
+    say("to the first decision", supervisor.passes[: supervisor.opening])
+    say("all the others", supervisor.passes[supervisor.opening :])
     say("slice of a forecast", slices)
     say("end to next task given", reached)
-    say(
-        f"first passes of {STARTS} new ones",
-        list(itertools.chain(*(_start(settings) for _ in range(STARTS)))),
-    )
-
-
-_OPENING = 5
-"""Passes in which a supervisor reads the queue and hands a task to each of the instances."""
+    starts = [_start(settings) for _ in range(STARTS)]
+    say("passes of new ones, to that", list(itertools.chain(*starts)))
+    say("  all of these of one", [sum(passes) for passes in starts])
 
 
 def _start(settings: Settings) -> list[float]:
-    """The passes of a supervisor in its first second."""
+    """The passes of a new supervisor to its first decision."""
     supervisor = fleet.Timed(settings)
     stop = threading.Timer(1.0, supervisor.stop)
     stop.start()
     supervisor.run()
-    return supervisor.passes[:_OPENING]
+    return supervisor.passes[: supervisor.opening]
 
 
 def say(what: str, seconds: list[float]) -> None:
     """One row."""
     print(
-        f"  {what:26} {len(seconds):5} × median {statistics.median(seconds) * 1000:6.1f} ms, "
+        f"  {what:27} {len(seconds):5} × median {statistics.median(seconds) * 1000:6.1f} ms, "
         f"p99 {percentile(seconds, 0.99) * 1000:6.1f} ms, longest {max(seconds) * 1000:6.1f} ms",
         flush=True,
     )

@@ -34,6 +34,7 @@ class Events:
         self._lock = threading.Lock()
         self._tasks: defaultdict[str, set[str]] = defaultdict(set)
         self._count = 0
+        self._instances: set[str] = set()
         self._times: list[Moment] = []
         self._missed = True
         self._closing = threading.Event()
@@ -49,6 +50,12 @@ class Events:
             tasks, missed = self._tasks, self._missed
             self._tasks, self._missed, self._count = defaultdict(set), False, 0
         return None if missed else tasks
+
+    def instances(self) -> set[str]:
+        """Instances that changed since the last call; asked for after `changed`, which says if any may have."""
+        with self._lock:
+            found, self._instances = self._instances, set()
+        return found
 
     def times(self) -> list[Moment]:
         """When, and at which service, what was heard since the last call happened; at most `MOST_TIMES`."""
@@ -90,6 +97,8 @@ class Events:
                 self._tasks[said["service"]].add(said["id"])
                 self._count += 1
                 self._missed = self._count > MOST_CHANGES
+            elif said["kind"] == "instance" and not self._missed:
+                self._instances.add(said["id"])
             if "at" in said and len(self._times) < MOST_TIMES:
                 self._times.append((said["service"], float(said["at"])))
         self._wake.set()

@@ -72,7 +72,8 @@ class Seen:
 class Pool:
     """One service's pool. Not for sharing between threads.
 
-    `idle_hands` counts the tasks in a row that an instance was given and did not begin.
+    `idle_hands` counts the tasks in a row that an instance was given and did not begin. `touched` are instances that
+    are not what they were when the pass looked at them, by what it did.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Pool:
     journal: Journal = field(default_factory=Journal)
     wake_at: float | None = None
     idle_hands: Counter[str] = field(default_factory=Counter)
+    touched: set[str] = field(default_factory=set)
     _explained_at: float = -math.inf
     _held: dict[str, Brief] = field(default_factory=dict)
     _calendar: tuple[dict[str, Any], Calendar] | None = None
@@ -270,6 +272,7 @@ class Pool:
             )
             # What is known of it is of before, whatever comes of it.
             self._backlog.doubt(made.task)
+            self.touched.add(made.instance)
         answers = self.store.run_all(calls) if calls else []
         for made, answer in zip(assignments, answers, strict=True):
             if answer != "ok":
@@ -279,6 +282,7 @@ class Pool:
         by_id = {instance.id: instance for instance in seen.instances}
         self.starts.order(decision.start, self.description, free, taken)
         for name in (*decision.cancel, *decision.stop, *decision.drain):
+            self.touched.add(name)
             self.store.run(instances.enter(name, InstanceState.DRAINING, reason=_NOT_NEEDED))
         for name in decision.cancel:
             self.starts.forget(name)
@@ -295,6 +299,7 @@ class Pool:
         leaves = next_to_leave(seen.instances, self.description.version, full)
         if leaves is not None:
             log.info("service %s: instance %s leaves, the service was updated", self.name, leaves.id)
+            self.touched.add(leaves.id)
             self.store.run(instances.enter(leaves.id, InstanceState.DRAINING, reason=UPDATED))
 
     def _say_how_it_is(self) -> None:

@@ -24,6 +24,7 @@ from backend.pool.launcher import Launcher
 from backend.pool.learnt import Learnt
 from backend.pool.pool import Pool, read_instances
 from backend.pool.reaper import Reaper
+from backend.pool.roster import Roster
 from backend.pool.stopwatch import Stopwatch
 from backend.processes import alive, here
 from backend.settings import Settings
@@ -61,6 +62,7 @@ class Supervisor:
             grace=settings.lease_seconds * 1.2,
         )
         self._stopwatch = Stopwatch(self.store)
+        self._roster = Roster(self.store)
         self._pools: dict[str, Pool] = {}
         self._faults: dict[str, str] = {}
         self._me = json.dumps([here().host, here().pid, here().started_at])
@@ -121,17 +123,21 @@ class Supervisor:
         happened = self._events.times()
         changed = self._events.changed()
         self._deploy()
-        found = read_instances(self.store)
+        found = self._roster.update(None if changed is None else self._touched())
         self._launcher.tend(found)
         idle_hands = {
             name for pool in self._pools.values() for name, n in pool.idle_hands.items() if n >= IDLE_HANDS
         }
-        if self._reaper.reap(found, self._limits(), idle_hands):
-            found = read_instances(self.store)
+        lost = self._reaper.reap(found, self._limits(), idle_hands)
+        buried = [instance for instance in found if instance.id in lost]
+        if buried:
+            found = self._roster.update(())
         taken = [instance.device for instance in found if instance.host == socket.gethostname()]
         for pool in self._pools.values():
             began = time.monotonic()
-            self._step(pool, found, taken, None if changed is None else changed.get(pool.name, set()))
+            # What goes back with a lost instance is first in line again, and must be so in this pass.
+            back = {task for i in buried if i.service == pool.name for task in i.tasks}
+            self._step(pool, found, taken, None if changed is None else changed.get(pool.name, set()) | back)
             self._stopwatch.passed(pool.name, time.monotonic() - began, happened)
         self._end_orphans(found)
         self._end_long_drains(found)
@@ -171,6 +177,14 @@ class Supervisor:
         self._faults[service] = what
         log.error("service %s is not served at present: %s", service, what)
         return True
+
+    def _touched(self) -> set[str]:
+        """Instances that changed since the last pass, by others' doing or its own."""
+        changed = self._events.instances()
+        for pool in self._pools.values():
+            changed |= pool.touched
+            pool.touched = set()
+        return changed
 
     def _limits(self) -> dict[str, int]:
         return {name: pool.description.queue.max_delivery for name, pool in self._pools.items()}

@@ -100,6 +100,11 @@ def ids() -> Call[list[str]]:
 
 def present() -> Call[list[Instance]]:
     """Every instance that is not gone, by id, in one look."""
+    return some(())
+
+
+def some(of: Sequence[str]) -> Call[list[Instance]]:
+    """Those of these ids that are known, or without any id all that are not gone, by id, in one look."""
 
     def read(answer: bytes) -> list[Instance]:
         found = []
@@ -111,7 +116,7 @@ def present() -> Call[list[Instance]]:
                 found.append(instance)
         return sorted(found, key=lambda each: each.id)
 
-    return script("instances").then(read)
+    return script("instances", *of).then(read)
 
 
 def past(limit: int = 20) -> Call[list[str]]:
