@@ -18,7 +18,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend import ports
+from backend import paths, ports
 from backend.errors import InvalidInput, LorapoolError
 from backend.paths import stored_token
 
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     if bool(given.username) != bool(given.password):
         raise InvalidInput("--username and --password belong together; nothing was started")
-    data_dir = data_folder(given.data_dir, os.environ.get("LORAPOOL_DATA_DIR", ""))
+    bound = bool(os.environ.get("LORAPOOL_SERVICE", ""))
+    data_dir = data_folder(given.data_dir, os.environ.get("LORAPOOL_DATA_DIR", ""), bound=bound)
     port = given.server_port or DEFAULT_PORT
     if given.job_service:
         endpoint = given.endpoint or os.environ.get("LORAPOOL_ENDPOINT", "")
@@ -92,15 +93,39 @@ def _run(given: argparse.Namespace) -> int:
     return _everything(given, data_dir, port)
 
 
-def data_folder(wanted: str, deployments: str) -> Path:
+def data_folder(wanted: str, deployments: str, *, bound: bool = False) -> Path:
     """The data folder: the one that is named, where it is there; else the deployment's; else `data` or a new one.
 
-    Descriptions made for EAS name the folder that storage is mounted at (`/workspace`), which other machines lack.
+    Descriptions made for EAS name the folder that storage is mounted at (`/workspace`). Other machines lack it, or
+    have another folder of that name: a front end that is `bound` to a service of a deployment, and was started by it,
+    uses the deployment's, as the gateway takes no path outside of that.
     """
-    if wanted and not Path(wanted).is_dir() and deployments:
-        _say(f"there is no folder {wanted} here; the deployment's data folder {deployments} is used")
-        return Path(deployments).resolve()
-    return Path(wanted or deployments or "data").expanduser().resolve()
+    named = Path(wanted or deployments or "data").expanduser().resolve()
+    if not wanted or not deployments:
+        return named
+    theirs = Path(deployments).resolve()
+    if not named.is_dir():
+        _say(f"there is no folder {wanted} here; the deployment's data folder {theirs} is used")
+        return theirs
+    if bound and named != theirs and theirs not in named.parents:
+        _say(f"{wanted} is not in the deployment's data folder; {theirs} is used")
+        return theirs
+    return named
+
+
+def _make(data_dir: Path) -> None:
+    """Make the data folder where it is not there yet.
+
+    Raises:
+        InvalidInput: it cannot be made; nothing was started.
+    """
+    try:
+        paths.create(data_dir)
+    except OSError as error:
+        raise InvalidInput(
+            f"the data folder {data_dir} cannot be made or written ({error.strerror}): name another with --data-dir, "
+            "or mount the storage there and give it to this user. Nothing was started."
+        ) from None
 
 
 def _front_end(given: argparse.Namespace, data_dir: Path, port: int, endpoint: str) -> int:
@@ -109,6 +134,11 @@ def _front_end(given: argparse.Namespace, data_dir: Path, port: int, endpoint: s
     _refuse_taken_port(given.listen, port)
     if given.inbrowser:
         _open_browser(given, port)
+    if not data_dir.is_dir():
+        _say(
+            f"there is no folder {data_dir} here, so the form can show no models, data sets or pictures: mount the "
+            "instances' data folder there, or name it with --data-dir"
+        )
     token = os.environ.get("LORAPOOL_TOKEN", "") or stored_token(data_dir)
     if endpoint and not token:
         raise InvalidInput(
@@ -136,6 +166,7 @@ def _everything(given: argparse.Namespace, data_dir: Path, port: int) -> int:
     from backend.settings import read
     from backend.up import Deployment, FrontEndHere
 
+    _make(data_dir)
     gateway_port = ports.any_free() if ports.why_not("127.0.0.1", _GATEWAY_PORT) else _GATEWAY_PORT
     here = FrontEndHere(port, given.listen, given.root_path, given.username, given.password)
     deployment = Deployment(read(data_dir=data_dir, port=gateway_port), [], front_end=here)

@@ -6,6 +6,7 @@
 `text.py`         from text to a tree, with the line of every key
 `reading.py`      from a tree to a description, or to an error with line, key and what was expected
 `version.py`      which parts of it an instance is started by
+`effects.py`      what each key does here
 `meaning.py`      keys that EAS knows and that have no meaning here, and why
 `schema.py`       the JSON schema that editors use
 """

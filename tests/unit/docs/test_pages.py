@@ -33,6 +33,7 @@ OTHERS = frozenset(
         "pip",
         "python",
         "jupyter",
+        "systemctl",
     )
 )
 """Programs that the pages may call besides lorapool itself."""
