@@ -204,7 +204,7 @@ def test_two_front_ends_two_users_one_pool_of_two(box: Box, tmp_path: Path) -> N
         assert starts["bob"][0] < starts["ana"][3] and starts["bob"][1] < starts["ana"][4]
         # and neither may look into or end what is the other one's
         theirs = tasks["ana"][0]
-        assert browsers["bob"].get(f"/live/tasks/{theirs}/log").status_code == 403
+        assert browsers["bob"].get(f"/live/tasks/{theirs}/log.txt").status_code == 403
         assert browsers["bob"].post(f"/live/tasks/{theirs}/cancel", json={"mode": "stop"}).status_code == 403
 
 
