@@ -11,7 +11,7 @@ from backend.pool.launcher import Launcher
 from backend.pool.local import LocalLauncher
 from backend.pool.templates import Templates
 from backend.settings import Settings
-from backend.store import instances, pools, services
+from backend.store import pools
 from backend.store.connection import Store
 from backend.store.embedded import runtime_dir
 
@@ -58,8 +58,6 @@ def _kubernetes(settings: Settings, store: Store, on_change: Callable[[], None])
     return KubernetesLauncher(
         connect(settings),
         plan,
-        describe=lambda service: store.run(services.get(service)).description,
-        present=lambda: store.run(instances.present()),
         deployment=lambda: _deployment(store),
         on_change=on_change,
     )

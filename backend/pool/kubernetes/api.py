@@ -79,8 +79,9 @@ def _find(context: str) -> Place:
         if in_cluster:
             kubernetes.config.load_incluster_config(client_configuration=configuration)
             return Place(configuration, _NAMESPACE_OF_THE_POD.read_text().strip() or "default")
-        kubernetes.config.load_kube_config(context=context or None, client_configuration=configuration)
-        contexts, active = kubernetes.config.list_kube_config_contexts()
+        file = os.environ.get("KUBECONFIG") or None
+        kubernetes.config.load_kube_config(file, context or None, client_configuration=configuration)
+        contexts, active = kubernetes.config.list_kube_config_contexts(file)
         chosen = next((each for each in contexts if each["name"] == context), active)
         return Place(configuration, chosen["context"].get("namespace") or "default")
     except (kubernetes.config.ConfigException, OSError, KeyError) as error:
@@ -174,7 +175,7 @@ class ApiServer:
                 method,
                 f"{self._configuration.host}{path}{'?' if asked else ''}{asked}",
                 headers=headers,
-                body=body if body is None or kind == "application/json" else json.dumps(body),
+                body=body,
                 _request_timeout=(CONNECT, patience),
             ).response
         except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 
-from backend.errors import StoreUnavailable
-from backend.instance import Instance
+from backend.instance import Instance, InstanceState
 from backend.pool.kubernetes import words
 from backend.pool.kubernetes.api import ApiServer, Json, Refused, Unreachable
 from backend.pool.kubernetes.pod import DEPLOYMENT, INSTANCE, MANAGED_BY, SUPERVISOR, Plan, build, name_of
@@ -31,43 +31,52 @@ HANDS = 8
 HOPELESS_AFTER = 60.0
 """Seconds after which a pod that cannot begin as it is (no such image, no such secret) is given up."""
 
-STRAY_AFTER = 30.0
+STRAY_AFTER = 5.0
 """Seconds for which a pod may be unknown to the store before it is removed: its instance may just be leaving."""
-
-KILL_WAIT = 2.0
-"""Seconds that are waited for killed pods to end, all those together that are killed at one time."""
 
 ACTIVE = 10.0
 """Seconds after the supervisor's last word for which this goes on acting: one that does not lead leaves pods alone."""
 
+PATIENCE = 1800.0
+"""Seconds that a pod may wait for a node, and that its image may take: autoscalers add machines, images are large."""
+
+JUST_NOW = 10.0
+"""Seconds for which an instance is believed to have a pod that was not seen yet."""
+
 _LOOK = 1.0
-_JUST_NOW = 10.0
+
+
+class _Stage(IntEnum):
+    """How far the start of a pod is."""
+
+    ORDERED = 0
+    CREATED = 1
+    PLACED = 2
+    RUNS = 3
+
+
+_TEXTS = {
+    _Stage.ORDERED: "",
+    _Stage.CREATED: "its pod waits for a node",
+    _Stage.PLACED: "its node prepares the pod: image, volumes",
+    _Stage.RUNS: "its container runs and gets ready",
+}
 
 
 class KubernetesLauncher:
     """See `Launcher`. Instances go on without it, and the next supervisor's finds them by their labels.
 
-    `describe` gives a service's description, `present` the instances that the store knows, `deployment` what tells
-    the pods of this store from others' in the namespace; all may raise StoreUnavailable.
+    `deployment` gives what tells the pods of this store from others' in the namespace; it may raise StoreUnavailable.
     """
 
     name = "kubernetes"
     host = ""
 
     def __init__(
-        self,
-        server: ApiServer,
-        plan: Plan,
-        *,
-        describe: Callable[[str], Description],
-        present: Callable[[], list[Instance]],
-        deployment: Callable[[], str],
-        on_change: Callable[[], None],
+        self, server: ApiServer, plan: Plan, *, deployment: Callable[[], str], on_change: Callable[[], None]
     ) -> None:
         self._server = server
         self._plan = plan
-        self._describe = describe
-        self._read_present = present
         self._read_deployment = deployment
         self._on_change = on_change
         self._lock = threading.RLock()
@@ -78,13 +87,12 @@ class KubernetesLauncher:
         self._in_hand: set[str] = set()
         self._doubtful: dict[str, float] = {}
         self._strays: dict[str, float] = {}
+        self._stages: dict[str, tuple[_Stage, float]] = {}
         self._present: dict[str, Instance] = {}
-        self._present_at = 0.0
-        self._kill_until = 0.0
+        self._ordered: set[str] = set()
         self._deployment = ""
         self._owner_uid = ""
         self._heard_at = 0.0
-        self._stages: dict[str, dict[bool, float]] = {}
         self._watch: PodWatch | None = None
         self._changed = threading.Event()
         self._closing = threading.Event()
@@ -93,11 +101,14 @@ class KubernetesLauncher:
 
     def start(self, order: Order) -> None:
         """Note that a pod is wanted."""
-        self._begin()
-        pod = build(order, self._describe(order.service), self._plan, self._deployment)
+        watch = self._begin()
+        pod = build(order, order.description, self._plan, self._deployment)
         with self._lock:
-            self._wishes[order.instance] = Wish(pod["metadata"]["name"], pod)
             self._held.add(order.instance)
+            if order.instance in self._wishes or watch.find(order.instance) is not None:
+                return
+            self._ordered.add(order.instance)
+            self._wishes[order.instance] = Wish(pod["metadata"]["name"], pod)
         self._changed.set()
 
     def stop(self, instance: Instance) -> None:
@@ -105,65 +116,57 @@ class KubernetesLauncher:
         self._leave(instance, self._plan.grace)
 
     def kill(self, instance: Instance) -> bool:
-        """Delete the pod without grace, and wait for its end for a moment; whether it has been seen.
+        """Delete the pod without grace; whether its end has been seen, or it never was.
 
-        A node that does not answer cannot be waited for: there, an instance that has lost its lease has ended what it
-        ran by itself, and the attempt number keeps a late word of it out.
+        On a node that does not answer it is not seen: there, an instance that has lost its lease has ended what it
+        ran by itself.
         """
         if not self._leave(instance, NOW):
             return True
-        now = time.monotonic()
         with self._lock:
-            self._held.discard(instance.id)
-            self._told.add(instance.id)
-            if now > self._kill_until + KILL_WAIT:
-                self._kill_until = now + KILL_WAIT
-        while not self._is_over(instance.id) and not self._watch_is_blind():
-            left = self._kill_until - time.monotonic()
-            if left <= 0:
-                break
-            self._closing.wait(min(left, 0.05))
-        return self._is_over(instance.id)
+            over = self._is_over(instance.id)
+            if over:
+                self._held.discard(instance.id)
+                self._told.add(instance.id)
+            return over
 
     def _leave(self, instance: Instance, grace: int) -> bool:
-        """Want the end of a pod; False when it is no business of this launcher."""
+        """Want the end of a pod; False when there is nothing that could end."""
         if instance.launcher != self.name:
             return False
-        self._begin()
+        watch = self._begin()
         with self._lock:
             wish = self._wishes.get(instance.id)
             if wish is None:
+                if watch.synced and watch.find(instance.id) is None:
+                    return False
                 wish = Wish(name_of(instance.service, instance.id), asked=True)
                 self._wishes[instance.id] = wish
-            wish.leave(grace)
-            wish.retry_at = 0.0
+            if wish.grace is None or wish.grace > grace:
+                wish.leave(grace)
+                wish.retry_at = 0.0
         self._changed.set()
         return True
 
     def _is_over(self, instance: str) -> bool:
-        with self._lock:
-            wish = self._wishes.get(instance)
-            pod = None if self._watch is None else self._watch.find(instance)
-            if pod is None:
-                return wish is None or not wish.asked or wish.told is not None
+        wish, pod = self._wishes.get(instance), self._watching.find(instance)
+        if pod is not None:
             return words.look(pod).ended
-
-    def _watch_is_blind(self) -> bool:
-        return self._watch is None or bool(self._watch.trouble)
+        never = wish is not None and not wish.asked and instance not in self._in_hand
+        return never or (wish is None and self._watching.synced)
 
     def adopt(self, instance: Instance) -> bool:
         """Watch an instance that an earlier supervisor started; False when its pod surely is gone."""
         if instance.launcher != self.name:
             return True
         with self._lock:
-            if instance.id in self._held:
-                return True
             watch = self._watch
-            if watch is None or not watch.synced or time.time() - instance.created_at < _JUST_NOW:
+            if instance.id in self._held or watch is None or not watch.synced:
                 return True
             pod = watch.find(instance.id)
-            if instance.id not in self._wishes and (pod is None or words.look(pod).ended):
-                return False
+            if pod is None or words.look(pod).ended:
+                # One that was ordered a moment ago need not have been seen yet.
+                return instance.id in self._wishes or time.time() - instance.created_at < JUST_NOW
             self._held.add(instance.id)
         log.info("instance %s of %s goes on", instance.id, instance.service)
         return True
@@ -182,40 +185,43 @@ class KubernetesLauncher:
         return exits
 
     def progress(self) -> Mapping[str, Progress]:
-        """What keeps pods that are not up yet. A start has two stages: to a node, and on it."""
+        """What each pod that is not up yet waits for, as API server, scheduler and kubelet say."""
+        if self._watch is None:
+            return {}
+        found = {}
         with self._lock:
-            wanted = list(self._wishes)
-        found = {name: (self._held_up(name), self._is_placed(name)) for name in wanted}
-        self._stages = {
-            name: self._stages[name] if stage in self._stages.get(name, {}) else {stage: time.time()}
-            for name, (_, stage) in found.items()
-        }
-        return {
-            name: Progress(text, self._stages[name][stage]) for name, (text, stage) in found.items() if text
-        }
+            for name in self._wishes.keys() | self._watch.pods().keys():
+                instance = self._present.get(name)
+                starting = instance is not None and instance.state is InstanceState.STARTING
+                if name in self._told or not (starting or name in self._ordered):
+                    continue
+                found[name] = self._progress_of(name, self._watch.find(name))
+            found = {name: at for name, at in found.items() if at.text}
+            self._stages = {name: at for name, at in self._stages.items() if name in found}
+        return found
 
-    def _is_placed(self, instance: str) -> bool:
-        pod = None if self._watch is None else self._watch.find(instance)
-        return pod is not None and bool(pod.get("spec", {}).get("nodeName"))
-
-    def _held_up(self, instance: str) -> str:
-        """Why a pod is not up yet: what the API server, the scheduler or the kubelet says."""
-        with self._lock:
-            wish = self._wishes.get(instance)
-            if wish is not None and wish.word:
-                return wish.word
-            pod = None if self._watch is None else self._watch.find(instance)
-        if pod is not None and (said := words.look(pod).words):
-            return said
-        return "" if self._watch is None else self._watch.trouble
+    def _progress_of(self, name: str, pod: Json | None) -> Progress:
+        stage, since = self._stages.get(name, (_Stage.ORDERED, time.time()))
+        reached = _stage_of(pod)
+        if reached > stage:
+            stage, since = reached, time.time()
+        self._stages[name] = (stage, since)
+        wish = self._wishes.get(name)
+        said = (wish.word if wish is not None else "") or (words.look(pod).words if pod is not None else "")
+        patience = PATIENCE if stage in (_Stage.CREATED, _Stage.PLACED) else 0.0
+        return Progress(said or self._watching.trouble or _TEXTS[stage], since, patience)
 
     def free_devices(self, taken: Sequence[str], description: Description) -> list[str] | None:
         """As many as one likes: where they fit is the scheduler's business, and how many the quota's."""
         return None
 
     def tend(self, present: Sequence[Instance]) -> None:
-        """Begin to watch, when this is called for the first time: only a supervisor that leads has use for it."""
+        """Hear which instances there are. The first call begins the watch: only a supervisor that leads makes it."""
         self._begin()
+        with self._lock:
+            self._present = {each.id: each for each in present}
+            self._ordered -= self._present.keys()
+            self._told &= self._watching.pods().keys() | self._present.keys() | self._wishes.keys()
 
     def close(self) -> None:
         """Stop watching and let the calls that are under way end; pods go on."""
@@ -227,18 +233,24 @@ class KubernetesLauncher:
         self._hands.shutdown(wait=True, cancel_futures=True)
         self._server.close()
 
-    def _begin(self) -> None:
+    @property
+    def _watching(self) -> PodWatch:
+        assert self._watch is not None
+        return self._watch
+
+    def _begin(self) -> PodWatch:
         self._heard_at = time.monotonic()
-        if self._watch is not None:
-            return
-        self._deployment = self._read_deployment()
-        selector = f"{MANAGED_BY}={SUPERVISOR},{DEPLOYMENT}={self._deployment}"
-        self._watch = PodWatch(self._server, selector, INSTANCE, self._seen)
-        self._watch.start()
-        self._thread.start()
+        if self._watch is None:
+            self._deployment = self._read_deployment()
+            selector = f"{MANAGED_BY}={SUPERVISOR},{DEPLOYMENT}={self._deployment}"
+            self._watch = PodWatch(self._server, selector, INSTANCE, self._seen)
+            self._watch.start()
+            self._thread.start()
+        return self._watch
 
     def _seen(self) -> None:
         self._changed.set()
+        self._on_change()
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -253,17 +265,15 @@ class KubernetesLauncher:
 
     def _look(self) -> None:
         """One round: what has ended, what nobody knows, what is to be done."""
-        watch = self._watch
-        if watch is None:
-            return
         now, wall = time.monotonic(), time.time()
-        for name, pod in watch.removed().items():
+        for name, pod in self._watching.removed().items():
             self._end(name, words.look(pod).words or "its pod was deleted")
             with self._lock:
                 self._wishes.pop(name, None)
-        pods = watch.pods()
+        pods = self._watching.pods()
         self._see_ends(pods, now)
         self._see_strays(pods, now)
+        self._note_what_is_there(pods)
         self._drop_what_never_was(pods)
         with self._lock:
             wanted = due(self._wishes, pods, self._present, now, wall)
@@ -271,6 +281,14 @@ class KubernetesLauncher:
             self._in_hand |= {each.instance for each in ready}
         for action in ready:
             self._hands.submit(self._carry_out, action)
+
+    def _note_what_is_there(self, pods: dict[str, Json]) -> None:
+        """Pods that were made though the answer never came need not be asked for again."""
+        with self._lock:
+            for name, wish in self._wishes.items():
+                if wish.pod is not None and name in pods and name not in self._in_hand:
+                    wish.pod, wish.asked = None, True
+                    wish.done()
 
     def _drop_what_never_was(self, pods: dict[str, Json]) -> None:
         """Orders that were taken back before the API server heard of them."""
@@ -303,18 +321,10 @@ class KubernetesLauncher:
                 self._remove(name, pods[name])
 
     def _see_strays(self, pods: dict[str, Json], now: float) -> None:
-        """Remove pods of instances that the store does not know any more."""
-        if now - self._present_at < _LOOK:
-            return
-        try:
-            self._present = {each.id: each for each in self._read_present()}
-        except StoreUnavailable:
-            return
-        self._present_at = now
+        """Remove pods of instances that the store does not know, or not any more."""
         with self._lock:
             leaving = {name for name, wish in self._wishes.items() if wish.grace is not None}
-            unknown = pods.keys() - self._present.keys() - leaving
-            self._told &= pods.keys() | self._present.keys() | self._wishes.keys()
+            unknown = pods.keys() - self._present.keys() - self._ordered - leaving
         self._strays = {name: self._strays.get(name, now) for name in unknown}
         for name, since in self._strays.items():
             if now - since > STRAY_AFTER:
@@ -357,7 +367,6 @@ class KubernetesLauncher:
             self._changed.set()
 
     def _try(self, action: Action, wish: Wish) -> None:
-        assert self._watch is not None
         path = f"{self._server.pods}/{wish.name}"
         if isinstance(action, Create):
             self._create(action.instance, wish)
@@ -365,12 +374,12 @@ class KubernetesLauncher:
             self._server.delete(path, grace=action.grace, uid=action.uid)
             wish.told, wish.told_at = action.grace, time.monotonic()
         elif isinstance(action, Mark):
-            self._watch.note(self._server.merge(path, {"metadata": {"annotations": action.marks}}))
+            self._watching.note(self._server.merge(path, {"metadata": {"annotations": action.marks}}))
         wish.done()
 
     def _create(self, instance: str, wish: Wish) -> None:
         pod = wish.pod
-        if pod is None or self._watch is None:
+        if pod is None:
             return  # it has been given up meanwhile
         owner = self._plan.owner
         if owner is not None:
@@ -378,7 +387,7 @@ class KubernetesLauncher:
                 found = self._server.get(owner.path(self._server.namespace))
                 self._owner_uid = found["metadata"]["uid"]
             pod["metadata"]["ownerReferences"] = [owner.reference(self._owner_uid)]
-        self._watch.note(self._server.create(self._server.pods, pod))
+        self._watching.note(self._server.create(self._server.pods, pod))
         with self._lock:
             wish.asked, wish.pod = True, None
 
@@ -390,9 +399,9 @@ class KubernetesLauncher:
             # Gone already, or another pod by now.
             with self._lock:
                 self._wishes.pop(action.instance, None)
-            if self._watch is not None:
-                self._watch.forget(action.instance)
-            self._end(action.instance, "its pod was deleted")
+            self._watching.forget(action.instance)
+            if self.holds(action.instance):
+                self._end(action.instance, "its pod was deleted")
         else:
             wish.failed(now, words.refusal(error, self._server.namespace), after=_LOOK)
             log.warning("%s: %s", wish.name, wish.word)
@@ -412,3 +421,11 @@ class KubernetesLauncher:
             with self._lock:
                 self._wishes.pop(action.instance, None)
             self._end(action.instance, words.refusal(error, self._server.namespace))
+
+
+def _stage_of(pod: Json | None) -> _Stage:
+    if pod is None:
+        return _Stage.ORDERED
+    if not pod["spec"].get("nodeName"):
+        return _Stage.CREATED
+    return _Stage.RUNS if pod.get("status", {}).get("phase") == "Running" else _Stage.PLACED

@@ -13,10 +13,16 @@ import pytest
 from backend.errors import LorapoolError
 from backend.processes import wait_until
 from backend.store.embedded import EmbeddedStore
+from tests.support.kubernetes_rig import KubernetesRig
 from tests.support.launcher_rig import PATIENCE, Rig
 from tests.support.launcher_rigs import FakeRig, LocalRig, RayRig
 
-RIGS: dict[str, Callable[[str], Rig]] = {"fake": FakeRig, "local": LocalRig, "ray": RayRig}
+RIGS: dict[str, Callable[[str], Rig]] = {
+    "fake": FakeRig,
+    "kubernetes": KubernetesRig,
+    "local": LocalRig,
+    "ray": RayRig,
+}
 
 
 @pytest.fixture(scope="module")
