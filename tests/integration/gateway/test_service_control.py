@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import pytest
 
 from backend.client import Client
 from backend.errors import Forbidden, InvalidArgument, InvalidInput, NotFound
+from backend.instance import InstanceState
 from backend.service import parse, with_part
-from backend.store import services
-from tests.support.gateway_box import TOKEN, Box
+from backend.store import instances, services
+from tests.support.gateway_box import TOKEN, Box, eventually
+from tests.support.pretend import PretendInstance
 
 
 @pytest.fixture
@@ -134,3 +137,38 @@ def test_a_part_is_replaced_however_it_was_spelled(raw: dict[str, Any]) -> None:
     assert found.autoscaler == {"max": 3}
     assert found.rpc.keepalive == 5
     assert parse(with_part(base | raw, "autoscaler", None)).description.autoscaler == {}
+
+
+def test_a_service_says_how_it_is_in_eas_s_words(box: Box, client: Client, name: str) -> None:
+    box.create(name, "ScalableJob", containers=[{"image": "one"}])
+    service, store = client.service(name), box.store()
+    try:
+        assert service.view().state == "Creating"
+        store.run(services.note_served(name, ""))
+        eventually(lambda: service.view().state == "Waiting")
+        # when no instance comes up
+        store.run(services.note_served(name, "the model is missing; the next start is tried in 4 s"))
+        eventually(lambda: service.view().state == "Failed")
+        assert "model is missing" in service.view().trouble
+        store.run(services.note_served(name, ""))
+        # when one is up, by this description or by another
+        instance = PretendInstance(store, name)
+        version = store.run(services.get(name)).description.version
+        store.run(instances.note_version(instance.name, version))
+        eventually(lambda: service.view().state == "Running")
+        client.service(name).update({**service.view().description, "containers": [{"image": "two"}]})
+        assert service.view().state == "Updating"
+        store.run(instances.enter(instance.name, InstanceState.DRAINING))
+        service.stop()
+        assert service.view().state == "Stopping"
+        store.run(instances.gone(instance.name, "drained", counted=False, max_delivery=0))
+        assert service.view().state == "Stopped"
+    finally:
+        store.close()
+    # and nothing that is said of a service that was removed brings it back
+    service.delete()
+    with contextlib.closing(box.store()) as again:
+        again.run(services.note_served(name, "late"))
+        assert name not in again.run(services.names())
+        with pytest.raises(NotFound):
+            again.run(services.get(name))
