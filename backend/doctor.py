@@ -21,6 +21,8 @@ from backend.errors import LorapoolError
 from backend.paths import ENDPOINT, MODELS
 from backend.ports import why_not
 from backend.settings import Settings
+from backend.storage import credentials
+from backend.storage.following import pending
 from backend.store import server
 from backend.store.connection import Store
 from backend.store.embedded import server_binary
@@ -56,7 +58,8 @@ def examine(settings: Settings, *, ports: tuple[int, ...] = (8000, 8001)) -> Ite
     looks: tuple[Callable[[], Finding], ...] = (
         python,
         lambda: data_folder(settings.data_dir),
-        lambda: disk(settings.data_dir),
+        lambda: disk(settings.data_dir, least=max(LEAST_FREE, int(settings.least_free_gb * GB))),
+        lambda: storage(settings),
         lambda: store(settings),
         *(() if running else tuple(_port(settings.host, port) for port in ports)),
         *((lambda: gateway(running),) if running else ()),
@@ -106,14 +109,38 @@ def disk(folder: Path, *, least: int = LEAST_FREE, enough: int = ENOUGH_FREE) ->
     there = next(each for each in (folder, *folder.parents) if each.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / GB:.1f} GB free at {there}"
-    mend = (
-        "Remove what is not needed from jobs/ of the data folder, or move the data folder to a larger disk."
-    )
+    mend = "See what may go with `lorapool clean --dry-run --keep states=14d`, or move the data folder to a larger disk."
     if free < least:
         return Finding("disk", Verdict.FAULT, said, mend)
     return Finding(
         "disk", Verdict.OK if free >= enough else Verdict.NOTE, said, "" if free >= enough else mend
     )
+
+
+def storage(settings: Settings) -> Finding:
+    """Whether results of trainings wait to be sent to an object store, and its credentials can be read."""
+    waiting = pending(settings.data_dir)
+    try:
+        faults = [
+            credentials.why_none(place)
+            for place in waiting.values()
+            if credentials.find(place, settings.data_dir, credentials.here()) is None
+        ]
+    except LorapoolError as error:
+        return Finding(
+            "storage", Verdict.FAULT, str(error), "Mend the file; docs/how-to/s3.md says how it looks."
+        )
+    if faults:
+        return Finding("storage", Verdict.FAULT, faults[0], "docs/how-to/s3.md says where credentials go.")
+    if waiting:
+        names = ", ".join(sorted(waiting)[:3])
+        return Finding(
+            "storage",
+            Verdict.NOTE,
+            f"{len(waiting)} tasks run or have results that are not sent yet: {names}",
+            "They are sent when their object store answers; the log of the supervisor says why it does not.",
+        )
+    return Finding("storage", Verdict.OK, "nothing waits to be sent")
 
 
 def store(settings: Settings) -> Finding:

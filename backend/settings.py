@@ -30,7 +30,8 @@ class Settings(BaseSettings):
     `metrics_token` opens `/metrics` and nothing else. `log_format` json has each line of a process's log be one object.
     `storage_patience` is for how long an object store that does not answer is waited for,
     before a training for its inputs and after it until the last result is sent; `storage_cache_gb` what the fetched
-    inputs of all tasks may take on this machine's disk.
+    inputs of all tasks may take on this machine's disk. `retention` is what is kept of logs, pictures, states and job
+    folders (see `storage/retention.py`); below `least_free_gb` on its disk an instance begins no task.
 
     `launcher` is where instances run; `end_instances` says whether a supervisor that stops ends them, or leaves them to
     the next one. `ray_address`: the head of a cluster (`10.0.0.1:6379`; '': the one that runs here), and `ray_grows`:
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     keep_tasks: int = Field(default=100_000, ge=0)
     storage_patience: float = Field(default=600.0, ge=0)
     storage_cache_gb: float = Field(default=100.0, gt=0)
+    retention: str = "logs=10GB"
+    least_free_gb: float = Field(default=1.0, ge=0)
     launcher: Literal["local", "ray", "kubernetes"] = "local"
     end_instances: bool = True
     ray_address: str = ""
@@ -95,6 +98,8 @@ _PLAIN = (
         "log_format",
         "storage_patience",
         "storage_cache_gb",
+        "retention",
+        "least_free_gb",
     ),
     *("launcher", "end_instances", "ray_address", "ray_grows"),
     *(f"kubernetes_{name}" for name in ("namespace", "context", "pod_template", "owner", "gpu")),

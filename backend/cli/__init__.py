@@ -14,7 +14,7 @@ dataset.py     dataset …
 form.py        form …
 users.py       user …, token …, audit
 scaling.py     replay, workload
-upkeep.py      backup, restore
+upkeep.py      backup, restore, clean
 """
 
 from backend.cli.command import app, main

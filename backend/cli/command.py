@@ -30,7 +30,7 @@ _COMMANDS = (
     *(tasks.ps, tasks.logs, tasks.cancel, pool.why, pool.instances),
     *(tasks.show, tasks.retry, tasks.priority, tasks.curve, tasks.files, tasks.download),
     *(scaling.replay, scaling.workload, users.audit),
-    *(upkeep.backup, upkeep.restore),
+    *(upkeep.backup, upkeep.restore, upkeep.clean),
 )
 _TAKES_A_COMMAND = (submit.submit, submit.tool, kohya.kohya_ss)
 

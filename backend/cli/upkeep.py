@@ -1,17 +1,18 @@
-"""Commands that look after what lorapool keeps: backups."""
+"""Commands that look after what lorapool keeps: backups, and what may go."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backend.cli.options import DEFAULT_DATA, DataDir
-from backend.errors import Conflict
+from backend.cli.options import DEFAULT_DATA, AsJson, DataDir, print_json, print_table
+from backend.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
     from backend.settings import Settings
@@ -66,6 +67,38 @@ def restore(
     print(
         f"{count} keys of {written} (lorapool {header.lorapool}) are in the store; start it with `lorapool up`"
     )
+
+
+def clean(
+    data_dir: DataDir = DEFAULT_DATA,
+    keep: Annotated[
+        str,
+        typer.Option(
+            envvar="LORAPOOL_RETENTION", help='Per kind days and size: "logs=90d,5GB pictures=180d".'
+        ),
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is no longer kept of logs, pictures, states and jobs: never a LoRA, a data set or a model.
+
+    Tasks that wait or run keep everything.
+    """
+    from backend.settings import read
+    from backend.storage import housekeeping, retention
+
+    rules = retention.limits(keep)
+    if not rules:
+        raise InvalidInput('say what is kept, as in --keep "logs=90d,5GB states=14d"; nothing was removed')
+    settings = read(data_dir=data_dir)
+    with _opened(settings) as (store, _):
+        spared = housekeeping.at_work(store)
+        gone = housekeeping.clean(settings.data_dir, rules, spared, dry_run=dry_run)
+    if as_json:
+        print_json([asdict(each) for each in gone])
+        return
+    rows = [(str(each.kind), str(each.count), f"{each.bytes / 1e6:.1f} MB") for each in gone]
+    print_table(("KIND", "WOULD GO" if dry_run else "GONE", "SIZE"), rows, empty="nothing is too much")
 
 
 @contextmanager

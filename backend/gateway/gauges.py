@@ -7,6 +7,7 @@ from collections import Counter
 from backend.gateway.context import Gateway
 from backend.gateway.services_api import counts, load_instances
 from backend.instance import InstanceState
+from backend.storage.housekeeping import free_bytes
 from backend.store import measures, tasks
 
 _PRESENT = [state for state in InstanceState if state is not InstanceState.GONE]
@@ -32,4 +33,5 @@ async def refresh(gateway: Gateway) -> None:
         metrics.dead.labels(name).set(number)
         for state in _PRESENT:
             metrics.instances.labels(name, state.value).set(present[name, state.value])
+    metrics.disk_free.set(free_bytes(gateway.settings.data_dir))
     metrics.pools.measures = done

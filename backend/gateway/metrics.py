@@ -39,6 +39,9 @@ class Metrics:
         self.running = Gauge(
             "lorapool_running", "Items or tasks being worked on.", labels, registry=self.registry
         )
+        self.disk_free = Gauge(
+            "lorapool_disk_free_bytes", "Bytes free on the disk of the data folder.", registry=self.registry
+        )
         self.dead = Gauge("lorapool_dead_letters", "Tasks given up.", ("service",), registry=self.registry)
         self.instances = Gauge(
             "lorapool_instances", "Instances.", ("service", "state"), registry=self.registry

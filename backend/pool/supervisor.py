@@ -20,6 +20,7 @@ from backend.instance import Instance, InstanceState, Place
 from backend.pool import launchers
 from backend.pool.events import Events
 from backend.pool.garbage import Garbage
+from backend.pool.janitor import Janitor
 from backend.pool.launcher import Launcher
 from backend.pool.learnt import Learnt
 from backend.pool.pool import Pool, read_instances
@@ -63,6 +64,7 @@ class Supervisor:
         )
         self._stopwatch = Stopwatch(self.store)
         self._roster = Roster(self.store)
+        self._janitor = Janitor(settings, Store(settings.redis_url))
         self._pools: dict[str, Pool] = {}
         self._faults: dict[str, str] = {}
         self._me = json.dumps([here().host, here().pid, here().started_at])
@@ -80,6 +82,7 @@ class Supervisor:
     def run(self) -> None:
         """Lead when it is our turn, until told to stop."""
         self._events.start()
+        self._janitor.start()
         garbage = Garbage()
         away = False
         while not self._stopping.is_set():
@@ -101,6 +104,7 @@ class Supervisor:
                 self._stopping.wait(_PAUSE)
             self._wake.wait(self._patience())
             self._wake.clear()
+        self._janitor.stop()
         self._end_instances()
         self._events.close()
         self._launcher.close()
@@ -117,6 +121,7 @@ class Supervisor:
         if leading and not self._leading:
             log.info("this supervisor leads")
         self._leading = leading
+        self._janitor.lead(leading)
         return leading
 
     def _pass(self) -> None:

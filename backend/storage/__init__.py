@@ -8,5 +8,7 @@
 `upload.py`       one file to a store: resumable, checked
 `following.py`    what a run writes, on its way while it runs
 `repository.py`   a git repository as a folder
+`retention.py`    what is kept of what tasks leave behind, for how long (pure)
+`housekeeping.py` removes the rest; how full the disk is
 `packages.py`     Python packages of one service, layered over those of lorapool
 """

@@ -227,6 +227,17 @@ def carry_on(data_dir: Path, environment: Mapping[str, str], give_up: Callable[[
     return waiting
 
 
+def pending(data_dir: Path) -> dict[str, ObjectPlace]:
+    """Which runs of this machine have, or may have, something to send, and where to."""
+    found = {}
+    for noted in sorted((data_dir / MOUNTS / STATE / _PENDING).glob("*.json")):
+        try:
+            found[noted.stem] = ObjectPlace(**json.loads(noted.read_text(encoding="utf-8"))["place"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
 def _carry_one_on(data_dir: Path, noted: Path, environment: Mapping[str, str]) -> int:
     try:
         said = json.loads(noted.read_text(encoding="utf-8"))

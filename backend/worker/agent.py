@@ -31,6 +31,7 @@ from backend.processes import here, wait_until
 from backend.service import Container, Description
 from backend.settings import Settings
 from backend.settings import read as read_settings
+from backend.storage.housekeeping import too_full
 from backend.storage.mounts import Mounts, mounts_of
 from backend.store import instances, services
 from backend.store.connection import Store
@@ -76,6 +77,7 @@ class Agent:
         self._templates = (plain_template, training_template)
         self._app: AppProcess | None = None
         self._preparation: Preparation | None = None
+        self._app_fault, self._disk_fault = "", ""
         self._why_leave = TOLD_TO_LEAVE
         self._workers, self._adding = 0, threading.Lock()
         self._renewed = time.monotonic()
@@ -195,11 +197,8 @@ class Agent:
                 self._nudge()
             self._runs.note_loaded(app.warm if app.ready else ())
             # Neither a lazy app that does not run nor one that made room is a reason against a task.
-            self.store.run_all(
-                instances.note_unfit(
-                    self.instance, self._service, "" if app.lazy or app.resting else app.fault
-                )
-            )
+            self._app_fault = "" if app.lazy or app.resting else app.fault
+            self._say_how_fit()
 
         app = self._app = AppProcess(settings, lambda: patiently(changed, self._done.is_set))
         self._runs.answer_with(app, progress, lambda: self._add_workers(slots))
@@ -207,6 +206,18 @@ class Agent:
         if app.lazy:
             opened = True
             self._open(1)
+
+    def _look_at_disk(self) -> None:
+        """Take no task while the disk is too full for what it would write."""
+        least = self.settings.least_free_gb
+        fault = too_full(self.settings.data_dir, least, before=bool(self._disk_fault))
+        if bool(fault) != bool(self._disk_fault):
+            self._disk_fault = fault
+            self._say_how_fit()
+
+    def _say_how_fit(self) -> None:
+        fault = self._disk_fault or self._app_fault
+        self.store.run_all(instances.note_unfit(self.instance, self._service, fault))
 
     def leave_with(self, owner: int) -> None:
         """Leave as at SIGTERM when the descriptor `owner` ends: whoever started this instance is gone."""
@@ -268,6 +279,7 @@ class Agent:
             log.warning("instance %s was away for %.1f s", self.instance, asked - self._renewed)
         self._renewed = asked
         self._runs.obey(orders, present)
+        self._look_at_disk()
         if self._leaving.is_set():
             self._leave(orders.state)
         elif orders.state is InstanceState.DRAINING and not orders.tasks and not self._runs.busy:
