@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.middleware.gzip import GZipMiddleware
 
-from app import data, drawing, languages, live, pages, service, training
+from app import data, drawing, languages, live, pages, service, training, users
 from app.board import Boards
 from app.gateway import Gateway
 from app.languages import Catalogue, Languages
@@ -62,7 +62,7 @@ def create_app(
     app.add_api_route("/healthz", _healthz)
     if not endpoint:
         app.add_api_route("/train/submit", _only_prints, methods=["POST"])
-    for part in (data, drawing, languages, live, pages, service, training):
+    for part in (data, drawing, languages, live, pages, service, training, users):
         part.install(app)
     app.state.form = LateInEach(
         known,

@@ -19,6 +19,7 @@ _PAGES = {
     "jobs": ("Jobs", "jobs"),
     "generate": ("Generate", "generate"),
     "service": ("Service", "service"),
+    "users": ("Users", "users"),
 }
 _NO_SCRIPT = "This page needs JavaScript."
 _POLICY = (

@@ -80,6 +80,6 @@ async def own_task(gateway: Gateway, caller: Caller, task_id: str) -> Task:
 
 async def task_to_change(gateway: Gateway, caller: Caller, task_id: str) -> Task:
     """A task that is the caller's to change; raises NotFound or Forbidden."""
-    task = await own_task(gateway, caller, task_id)
-    caller.need_writer()
+    task = await seen_task(gateway, caller, task_id)
+    caller.need_change(task)
     return task

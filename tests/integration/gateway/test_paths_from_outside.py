@@ -6,11 +6,8 @@ makes the run longer.
 
 from __future__ import annotations
 
-import ast
 import json
-import mimetypes
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,25 +21,7 @@ from backend import links, samples
 from backend.training.argument_table import rows
 from tests.support import gateway_box
 from tests.support.gateway_box import TOKEN, Box
-
-ROOT = Path(__file__).parents[3]
-SECRET = "nobody-may-read-this"
-
-_AUDITED = """
-import os, sys
-_book = os.open(os.environ["AUDIT_BOOK"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-_EVENTS = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link",
-           "os.symlink", "os.truncate", "os.chmod", "shutil.rmtree", "shutil.copyfile", "shutil.move"}
-def _note(event, args):
-    if event in _EVENTS and args and isinstance(args[0], (str, bytes)):
-        os.write(_book, repr(os.fsdecode(args[0])).encode() + b"\\n")
-sys.addaudithook(_note)
-"""
-
-FILES_OF_PYTHON = tuple(
-    str(Path(folder).resolve()) for folder in (*filter(None, sys.path), sys.prefix, sys.base_prefix, ROOT)
-)
-"""Where the program itself and its libraries are read from."""
+from tests.support.path_fuzz import AUDITED, PATHS, SECRET, encoded, links_out, opened, strange
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +30,11 @@ class Place:
 
     box: Box
     http: httpx.Client
+    member: httpx.Client
     book: Path
     outside: Path
     task: str
     training: tuple[str, ...]
-
-    def opened(self) -> list[Path]:
-        return [Path(ast.literal_eval(line)) for line in self.book.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +45,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (outside / "secret.txt").write_text(SECRET)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIT_BOOK", str(book))
-        patch.setattr(gateway_box, "_RUN", _AUDITED + gateway_box._RUN)
+        patch.setattr(gateway_box, "_RUN", AUDITED + gateway_box._RUN)
         box = Box(folder / "data")
         try:
             box.start()
             box.create("svc", "ScalableJob", queue={"source": {"capacity": 1_000_000}})
             with box.client() as client:
                 task = client.service("svc").submit(command="true", files={"a.txt": "a"}).id
-            (box.data_dir / "outputs").mkdir(exist_ok=True)
+                client.add_user("ana")
+                member = client.make_token("ana").token or ""
             for inside in (box.data_dir / "jobs" / task, box.data_dir / "outputs"):
-                (inside / "link").symlink_to(outside)
-                (inside / "file-link").symlink_to(outside / "secret.txt")
-            with box.http() as http:
-                yield Place(box, http, book, outside, task, _training(box.data_dir))
+                links_out(inside, outside)
+            with box.http() as http, box.http(member) as ana:
+                yield Place(box, http, ana, book, outside, task, _training(box.data_dir))
         finally:
             box.close()
 
@@ -94,60 +71,34 @@ def _training(data_dir: Path) -> tuple[str, ...]:
     )
 
 
-PARTS = st.one_of(
-    st.sampled_from(
-        [
-            *("..", ".", "", "~", "~root", "link", "file-link", "secret.txt", "outside", "a.txt", "store"),
-            *("password", "token", "\\..", "．．", "%2e%2e", "..%2f..", "a\0b", "\r\n", "CON", "x" * 300),
-        ]
-    ),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
-)
-PATHS = st.one_of(
-    st.sampled_from(
-        [
-            *("/etc/passwd", "/proc/self/environ", "file:///etc/passwd", "//etc/passwd", "link/secret.txt"),
-            *("../../../outside/secret.txt", "../../token", "../../store/password", "x" * 5000, "\0"),
-            *("@outside/secret.txt", "@data/../outside/secret.txt", "@outside/new/file", "~root/.bashrc"),
-        ]
-    ),
-    st.lists(PARTS, min_size=1, max_size=7).map("/".join),
-)
-
-
-def _encoded(path: str) -> str:
-    """Every byte escaped, so that no client on the way tidies the path up."""
-    return "".join(f"%{byte:02x}" for byte in path.encode())
-
-
 def _task_file(at: Place, path: str) -> httpx.Response:
-    return at.http.get(f"/api/v1/tasks/{at.task}/files/{_encoded(path)}")
+    return at.http.get(f"/api/v1/tasks/{at.task}/files/{encoded(path)}")
 
 
 def _task_log(at: Place, path: str) -> httpx.Response:
-    return at.http.get(f"/api/v1/tasks/{_encoded(path)}/log.txt")
+    return at.http.get(f"/api/v1/tasks/{encoded(path)}/log.txt")
 
 
 def _task_events(at: Place, path: str) -> httpx.Response:
-    return at.http.get(f"/api/v1/tasks/{_encoded(path)}/images")
+    return at.http.get(f"/api/v1/tasks/{encoded(path)}/images")
 
 
 def _output(at: Place, path: str) -> httpx.Response:
     """With a signature that fits, as if somebody had been given that link."""
     link = links.link(links.key(at.box.data_dir), path)
-    return at.http.get(f"/api/v1/outputs/{_encoded(path)}?{link.partition('?')[2]}")
+    return at.http.get(f"/api/v1/outputs/{encoded(path)}?{link.partition('?')[2]}")
 
 
 def _service(at: Place, path: str) -> httpx.Response:
-    return at.http.get(f"/api/v1/services/{_encoded(path)}")
+    return at.http.get(f"/api/v1/services/{encoded(path)}")
 
 
 def _queue(at: Place, path: str) -> httpx.Response:
-    return at.http.get(f"/api/predict/{_encoded(path)}?_attrs_=true")
+    return at.http.get(f"/api/predict/{encoded(path)}?_attrs_=true")
 
 
 def _app(at: Place, path: str) -> httpx.Response:
-    return at.http.post(f"/api/predict/svc/{_encoded(path)}?taskType=query", content=b"")
+    return at.http.post(f"/api/predict/svc/{encoded(path)}?taskType=query", content=b"")
 
 
 def _submit(at: Place, body: dict[str, object]) -> httpx.Response:
@@ -177,7 +128,46 @@ def _created(at: Place, path: str) -> httpx.Response:
     return at.http.post("/api/v1/services", json=description)
 
 
+def _access(at: Place, path: str) -> httpx.Response:
+    answer = at.member.post("/api/v1/access", json={"paths": [path]})
+    said = answer.json().get("access", {}).get(path, "none")
+    assert said == "none" or not path.startswith(
+        ("..", "/etc", "/proc", str(at.outside), "link", "file-link")
+    ), said
+    return answer
+
+
+def _owner(at: Place, path: str) -> httpx.Response:
+    return at.http.put("/api/v1/owners", json={"place": path, "owner": "ana"})
+
+
+def _user(at: Place, path: str) -> httpx.Response:
+    return at.http.get(f"/api/v1/users/{encoded(path)}/tokens")
+
+
+def _new_user(at: Place, path: str) -> httpx.Response:
+    return at.http.post("/api/v1/users", json={"name": path[:64]})
+
+
+def _members_tool(at: Place, path: str) -> httpx.Response:
+    body = {"argv": ["python", "-m", "backend.tools", "verify", path]}
+    return at.member.post("/api/v1/services/svc/tasks", json=body)
+
+
+def _members_file(at: Place, path: str) -> httpx.Response:
+    config = f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {json.dumps(path)}\n"
+    body = {"argv": list(at.training), "files": {"config.toml": config}}
+    return at.member.post("/api/v1/services/svc/tasks", json=body)
+
+
+def _members_argument(at: Place, path: str) -> httpx.Response:
+    answer = at.member.post("/api/v1/services/svc/tasks", json={"argv": [*at.training, f"--vae={path}"]})
+    assert answer.status_code != 200 or not path.startswith(("/etc", "/proc", str(at.outside)))
+    return answer
+
+
 WAYS = [
+    *(_access, _owner, _user, _new_user, _members_tool, _members_file, _members_argument),
     *(_task_file, _task_log, _task_events, _output, _service, _queue, _app, _written, _task_id, _created),
     _shell_line,
 ]
@@ -206,16 +196,8 @@ def test_no_path_leads_outside(place: Place) -> None:
     # One that does open a file, so that the hook is known to work.
     assert place.http.get(f"/api/v1/tasks/{place.task}/files/a.txt").text == "a"
     data_dir, outside = place.box.data_dir.resolve(), place.outside.resolve()
-    opened = {path.resolve() for path in place.opened() if "\0" not in str(path)}
-    assert data_dir / "jobs" / place.task / "a.txt" in opened
-    own = Path("/proc/self").resolve()  # what the gateway counts about itself, resolved here
-    allowed = {Path(known).resolve() for known in mimetypes.knownfiles}
-    allowed |= {Path(os.devnull), Path("/proc/stat"), own / "stat", own / "limits", own / "fd"}
-    strange = {
-        path
-        for path in opened - allowed
-        if not path.is_relative_to(data_dir) and not str(path).startswith(FILES_OF_PYTHON)
-    }
-    assert strange | {path for path in opened if path.is_relative_to(outside)} == set()
+    assert data_dir / "jobs" / place.task / "a.txt" in opened(place.book)
+    assert strange(place.book, data_dir) == set()
+    assert not any(path.is_relative_to(outside) for path in opened(place.book))
     assert [path.name for path in outside.iterdir()] == ["secret.txt"]
     assert (outside / "secret.txt").read_text() == SECRET
