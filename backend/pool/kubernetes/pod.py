@@ -195,8 +195,31 @@ def build(order: Order, service: Description, plan: Plan, deployment: str, owner
     ):
         if value:
             spec[key] = value
-    _fill(_main(spec), order, service, plan)
+    container = _main(spec)
+    _fill(container, order, service, plan)
+    _mount(spec, container, service)
     return pod
+
+
+def _mount(spec: Json, container: Json, service: Description) -> None:
+    """What of `storage[]` a node mounts: NFS, and folders of its own, at the path that they have on the node.
+
+    The rest is the instance's: objects and repositories are fetched into the data folder, or into what the template
+    mounts there to be each node's cache.
+    """
+    for number, storage in enumerate(service.storage):
+        name, source, path = f"storage-{number}", {}, storage.mount_path
+        if storage.local is not None:
+            path = storage.local.path
+            source = {"hostPath": {"path": path, "type": "Directory"}}
+        elif storage.nfs is not None:
+            place = storage.nfs
+            folder = f"/{place.path.strip('/')}"
+            source = {"nfs": {"server": place.server, "path": folder, "readOnly": place.read_only}}
+        if source:
+            spec["volumes"] = [*spec.get("volumes", []), {"name": name, **source}]
+            mount = {"name": name, "mountPath": path, "readOnly": storage.read_only}
+            container["volumeMounts"] = [*container.get("volumeMounts", []), mount]
 
 
 def _metadata(
