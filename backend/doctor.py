@@ -109,7 +109,10 @@ def disk(folder: Path, *, least: int = LEAST_FREE, enough: int = ENOUGH_FREE) ->
     there = next(each for each in (folder, *folder.parents) if each.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / GB:.1f} GB free at {there}"
-    mend = "See what may go with `lorapool clean --dry-run --keep states=14d`, or move the data folder to a larger disk."
+    mend = (
+        "Remove what is not needed (`lorapool clean --dry-run --keep states=14d` says what may go), or move the data "
+        "folder to a larger disk."
+    )
     if free < least:
         return Finding("disk", Verdict.FAULT, said, mend)
     return Finding(

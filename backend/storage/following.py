@@ -70,6 +70,7 @@ class Following:
         self._last: dict[str, tuple[int, int]] = {}
         self._sent_at: dict[str, float] = {}
         self._away_since: float | None = None
+        self._looked_for = 0.0  # seconds that the last look took: large folders are looked at less often
         self._moved_at = time.monotonic()
         self._wanted: Callable[[], bool] = lambda: True
         self._thread = threading.Thread(target=self._live, name="uploads", daemon=True)
@@ -131,12 +132,10 @@ class Following:
         pause = FIRST_PAUSE
         with held(self._pending.with_suffix(".lock"), wait=True):
             while not self._over.is_set():
-                began = time.monotonic()
                 self._sweep(final=False)
-                took = time.monotonic() - began
                 away = self._away_since is not None
                 pause = min(pause * 2, LONGEST_PAUSE) if away else FIRST_PAUSE
-                self._wake.wait(pause if away else max(LOOK_EVERY, 5 * took))
+                self._wake.wait(pause if away else max(LOOK_EVERY, 5 * self._looked_for))
 
     def _sweep(self, *, final: bool) -> list[Path]:
         """Send what can be sent; what is left of it."""
@@ -170,6 +169,7 @@ class Following:
     def _due(self, *, final: bool) -> list[tuple[Path, str]]:
         """Files that the store lacks, small ones first; while the run goes on only those that are at rest."""
         found = []
+        began = time.monotonic()
         for root in self.roots:
             for file, path in root.files(states=final):
                 try:
@@ -188,6 +188,7 @@ class Following:
                 # What is written line by line never rests: it goes as it is, now and then.
                 if final or (not grows and (rests or file.suffix == ".txt")):
                     found.append((status.st_size, file, path))
+        self._looked_for = time.monotonic() - began
         return [(file, path) for _, file, path in sorted(found)]
 
     def _moved(self, count: int) -> None:

@@ -77,7 +77,7 @@ class Mounts(tuple[Mount, ...]):
         """The mount that a path lies in: the innermost."""
         if not path.startswith("/"):
             return None
-        parts = PurePosixPath(path)
+        parts = PurePosixPath(os.path.normpath(path))
         fitting = [mount for mount in self if parts.is_relative_to(PurePosixPath(mount.storage.mount_path))]
         return max(fitting, key=lambda mount: len(mount.storage.mount_path), default=None)
 
