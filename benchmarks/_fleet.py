@@ -31,20 +31,23 @@ _LEASE = 10**6
 
 
 class Timed(Supervisor):
-    """Notes how many seconds each of its passes took, everything from the look at the store to the last word to it.
+    """Notes how many seconds each of its passes took, from the look at the store to the last word to it.
 
-    `opening` is how many there were to the first decision, that one with them: in these the queue is read.
+    `worked` is how many of these its thread had the processor; `opening` how many passes there were to the first
+    decision, that one with them: in these the queue is read.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, FakeLauncher())
         self.passes: list[float] = []
+        self.worked: list[float] = []
         self.opening = 0
 
     def _pass(self) -> None:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         super()._pass()
         self.passes.append(time.perf_counter() - began)
+        self.worked.append(time.thread_time() - worked)
         if not self.opening and any(len(pool.journal) for pool in self._pools.values()):
             self.opening = len(self.passes)
 

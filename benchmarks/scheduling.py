@@ -2,21 +2,16 @@
 
 The whole supervisor on a real store, with instances that another process plays: twenty times a second a task ends, a
 new one is put, an instance is given the next. Every pass counts, by the clock. Then new supervisors find that queue:
-all their passes until they decide. Then the memory of a supervisor and its store while 100 000 tasks go through.
+all their passes until they decide.
 """
 
 from __future__ import annotations
 
-import gc
 import itertools
 import statistics
 import tempfile
 import threading
-import time
 from pathlib import Path
-from typing import Any
-
-import psutil
 
 from backend.settings import Settings
 from backend.store.connection import Store
@@ -27,7 +22,6 @@ from benchmarks._pool import percentile
 WAITING, INSTANCES = 2000, 100
 RATE, SECONDS = 20.0, 20.0
 STARTS = 5
-THROUGH, STEP, KEPT = 100_000, 10_000, 1000
 
 
 def main() -> None:
@@ -37,10 +31,7 @@ def main() -> None:
         server.start()
         store = Store(server.url)
         try:
-            settings = fleet.settings(Path(folder), server.url, keep_tasks=KEPT)
-            _passes(store, settings)
-            store.redis.flushdb()
-            _memory(store, settings)
+            _passes(store, fleet.settings(Path(folder), server.url))
         finally:
             store.close()
             server.stop()
@@ -59,6 +50,7 @@ def _passes(store: Store, settings: Settings) -> None:
     )
     say("to the first decision", supervisor.passes[: supervisor.opening])
     say("all the others", supervisor.passes[supervisor.opening :])
+    say("  their processor time", supervisor.worked[supervisor.opening :])
     say("slice of a forecast", slices)
     say("end to next task given", reached)
     starts = [_start(settings) for _ in range(STARTS)]
@@ -82,26 +74,6 @@ def say(what: str, seconds: list[float]) -> None:
         f"p99 {percentile(seconds, 0.99) * 1000:6.1f} ms, longest {max(seconds) * 1000:6.1f} ms",
         flush=True,
     )
-
-
-def _memory(store: Store, settings: Settings) -> None:
-    fleet.fleet(store, INSTANCES)
-    process = psutil.Process()
-    began = time.monotonic()
-    print(f"{THROUGH} tasks through, {fleet.AT_ONCE} waiting, the records of the last {KEPT} kept")
-
-    def said(done: Any) -> None:
-        gc.collect()
-        held = store.redis.info("memory")["used_memory"] / 2**20
-        print(
-            f"  {done:7} tasks {time.monotonic() - began:6.0f} s   supervisor {process.memory_info().rss / 2**20:7.1f}"
-            f" MiB   store {held:6.1f} MiB, {store.redis.dbsize():6} keys",
-            flush=True,
-        )
-
-    supervisor = fleet.Timed(settings)
-    fleet.run(supervisor, fleet.through, store.url, THROUGH, STEP, said=said)
-    say("its passes", supervisor.passes)
 
 
 if __name__ == "__main__":
