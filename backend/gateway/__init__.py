@@ -15,6 +15,7 @@
 `discovery.py`        the address that clients of the type `DIRECT` ask for; `listening.py` the socket listened on
 `queue_docs.py`       its part of the OpenAPI document
 
+`scaling_api.py`      how many instances a service wants, for autoscalers of others
 `services_api.py`     services, instances, decisions, everything that changes
 `service_control.py`  changing services: create, update, remove, stop, start, scale
 `tasks_api.py`        tasks, logs, files; `submit.py` takes a task; `task_stream.py` follows one

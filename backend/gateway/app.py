@@ -24,6 +24,7 @@ from backend.gateway import (
     answers,
     discovery,
     generation_api,
+    scaling_api,
     service_control,
     services_api,
     tasks_api,
@@ -97,6 +98,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app = _Application(queue_api, lifespan)
     app.state.gateway = gateway
     app.include_router(services_api.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(scaling_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(service_control.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(users_api.router, prefix="/api/v1", responses=ERRORS)

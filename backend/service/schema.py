@@ -39,6 +39,7 @@ def schema() -> dict[str, Any]:
             "rpc": parts["rpc"],
             "front_end": parts["front_end"],
             "storage": parts["storage"],
+            "kubernetes": parts["kubernetes"],
             "autoscaler": scaling | {"additionalProperties": True},
             "cronscaler": calendar,
             "scalable_job": {

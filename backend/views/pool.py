@@ -125,6 +125,18 @@ class HistoryView:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalingView:
+    """How many instances a service `wanted`, for the tasks that wait and run, within `min` and `max`."""
+
+    service: str
+    wanted: int
+    waiting: int
+    running: int
+    min: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpentView:
     """Seconds of instances, a GPU or CPU slot each, that a user has had.
 

@@ -208,7 +208,8 @@ def _mount(spec: Json, container: Json, service: Description) -> None:
     mounts there to be each node's cache.
     """
     for number, storage in enumerate(service.storage):
-        name, source, path = f"storage-{number}", {}, storage.mount_path
+        name, path = f"storage-{number}", storage.mount_path
+        source: Json = {}
         if storage.local is not None:
             path = storage.local.path
             source = {"hostPath": {"path": path, "type": "Directory"}}

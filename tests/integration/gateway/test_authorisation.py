@@ -52,6 +52,7 @@ CONTROL: dict[tuple[str, str], Statuses] = {
     ("POST", "/api/v1/services"): ADMINISTRATOR,
     ("GET", "/api/v1/services/{service}"): SERVICE,
     ("GET", "/api/v1/services/{service}/history"): SERVICE,
+    ("GET", "/api/v1/services/{service}/scaling"): SERVICE,
     ("GET", "/api/v1/services/{service}/usage"): SERVICE,
     ("GET", "/api/v1/services/{service}/init-log"): (401, 401, 403, 403, 403, 403, 200, 200, 200),
     ("PUT", "/api/v1/services/{service}"): ADMINISTRATOR,
