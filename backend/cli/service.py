@@ -46,6 +46,9 @@ def service_list(client: Client, as_json: AsJson = False) -> None:
         for s in found
     ]
     print_table(("SERVICE", "TYPE", "STATE", "INSTANCES", "WAITING", "RUNNING"), rows, empty="no services")
+    for service in found:
+        if service.trouble:
+            print(f"{service.name}: no instance comes up: {service.trouble}")
 
 
 @app.command("show")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -121,6 +122,15 @@ def test_the_printed_command_s_form_trains_and_another_service_s_form_sees_nothi
 ) -> None:
     with box.client() as client:
         tokens = {name: client.service(name).view().token or "" for name in integrated}
+    # given forms that let in whoever has the token of their service, and none of which has the administrator's
+    for url, token in ((integrated[name], tokens[name]) for name in integrated):
+        with httpx.Client(base_url=url, trust_env=False, follow_redirects=True, timeout=30.0) as visitor:
+            assert visitor.get("/live/tasks").status_code == 401
+            assert visitor.post("/login", data={"secret": "wrong"}).status_code == 401
+            assert visitor.post("/login", data={"secret": token}).status_code == 200
+    for pid, line in box.processes().items():
+        if "kohya_gui" in line:
+            assert box.token not in psutil.Process(pid).environ().values()
     # when a training is started on the form that the printed command serves
     page = opened(browser, integrated["kohya_job"], tokens["kohya_job"])
     expect(page.locator("#lp-outlook")).to_contain_text("Pictures30", timeout=SLOW)

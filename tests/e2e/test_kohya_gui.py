@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -17,7 +16,6 @@ import httpx
 import psutil
 import pytest
 
-from backend.errors import Forbidden, NotFound
 from tests.support.box import ENVIRONMENT, ROOT, Box, free_port, until
 
 EAS_COMMAND = (
@@ -103,53 +101,6 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     yield box
     box.stop()
     assert not box.processes()
-
-
-def test_the_printed_command_serves_the_form_of_its_service_and_of_no_other(box: Box, tmp_path: Path) -> None:
-    # Given two services, each described with a front end of its own
-    ports = {"kohya_one": free_port(), "kohya_two": free_port()}
-    for name, port in ports.items():
-        description = tmp_path / f"{name}.json"
-        description.write_text(json.dumps(integrated(name, port)))
-        made = subprocess.run(
-            [
-                *(sys.executable, "-m", "backend.cli", "service", "create", str(description)),
-                *("--endpoint", box.endpoint, "--data-dir", str(box.data_dir)),
-            ],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        )
-        assert made.returncode == 0, made.stderr
-        assert "features: recorded" in made.stderr
-    pages = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    for url in pages.values():
-        until(lambda url=url: answers(url), "a front end answers", PATIENCE)  # type: ignore[misc]
-    with box.client() as client:
-        tokens = {name: client.service(name).view().token or "" for name in ports}
-        task = client.service("kohya_one").submit(command="echo of one", id="of-one")
-        # When each is opened with the token of its service
-        seen = {}
-        for name, url in pages.items():
-            with httpx.Client(
-                base_url=url, trust_env=False, follow_redirects=True, timeout=PATIENCE
-            ) as browser:
-                assert browser.get("/live/tasks").status_code == 401
-                assert browser.post("/login", data={"secret": box.token}).status_code == 401
-                assert browser.post("/login", data={"secret": tokens[name]}).status_code == 200
-                seen[name] = [each["id"] for each in browser.get("/live/tasks").json()["tasks"]]
-                refused = browser.post(f"/live/tasks/{task.id}/cancel", json={"mode": "stop"})
-                assert refused.status_code == (200 if name == "kohya_one" else 403)
-                assert browser.get("/train/services").json()["services"] == [name]
-        # Then the tasks of the one are nobody else's
-        assert seen == {"kohya_one": [task.id], "kohya_two": []}
-    with box.client(tokens["kohya_two"]) as other:
-        with pytest.raises((Forbidden, NotFound)):
-            other.task(task.id).view()
-    # And none of them was given the administrator's token
-    for pid, line in box.processes().items():
-        if "kohya_gui" in line:
-            assert box.token not in psutil.Process(pid).environ().values()
 
 
 def test_two_front_ends_two_users_one_pool_of_two(box: Box, tmp_path: Path) -> None:

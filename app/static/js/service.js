@@ -134,7 +134,7 @@ function serviceCard(service) {
   return h(
     "section",
     { class: "lp-card service", "data-service": service.name },
-    h("header", {}, h("h1", {}, name), h("span", { class: "lp-muted" }, `${service.type}, ${said(service.state.toLowerCase())}`)),
+    h("header", {}, h("h1", {}, name), h("span", { class: "lp-muted" }, [`${service.type}, ${said(service.state.toLowerCase())}`, service.trouble].filter(Boolean).join(": "))),
     h(
       "dl",
       {},

@@ -150,6 +150,12 @@ def test_a_service_says_how_it_is_in_eas_s_words(box: Box, client: Client, name:
         store.run(services.note_served(name, "the model is missing; the next start is tried in 4 s"))
         eventually(lambda: service.view().state == "Failed")
         assert "model is missing" in service.view().trouble
+        listed = subprocess.run(
+            [sys.executable, "-m", "backend.cli", "service", "list", "--endpoint", box.url, "--token", TOKEN],
+            capture_output=True,
+            text=True,
+        )
+        assert f"{name}: no instance comes up: the model is missing" in listed.stdout
         store.run(services.note_served(name, ""))
         # when one is up, by this description or by another
         instance = PretendInstance(store, name)
