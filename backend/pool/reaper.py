@@ -80,8 +80,10 @@ class Reaper:
     def _bury(self, instance: Instance, reason: str, limit: int) -> bool:
         """End what may be left of an instance, and give back what it held; False when that must wait."""
         if not self._launcher.kill(instance) and instance.lease_left > 0:
-            # It may be out of reach and alive: what it runs is its own until its lease is over.
+            # It may be out of reach and alive: what it runs is its own until its lease is over. It is given nothing.
             self._lost[instance.id] = reason
+            if instance.state is not InstanceState.DRAINING:
+                self._store.run(instances.enter(instance.id, InstanceState.DRAINING, reason=reason))
             return False
         back = self._store.run(
             instances.gone(instance.id, f"instance {instance.id}: {reason}", counted=True, max_delivery=limit)

@@ -46,6 +46,7 @@ from backend.worker.vitals import Watch
 log = logging.getLogger("lorapool.instance")
 
 DRAINED, TOLD_TO_LEAVE = "drained", "told to leave"
+ORPHANED = "what had started it is gone"
 """What an instance says of its end when that was wanted."""
 
 _RENEWALS_PER_LEASE = 5
@@ -225,6 +226,7 @@ class Agent:
         def watch() -> None:
             while os.read(owner, 1):
                 pass
+            self._why_leave = ORPHANED
             self._leaving.set()
 
         threading.Thread(target=watch, name="owner", daemon=True).start()

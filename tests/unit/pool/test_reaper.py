@@ -132,6 +132,7 @@ def test_one_that_may_live_on_out_of_reach_keeps_its_tasks_until_its_lease_is_ov
     box.launcher.end(holder.instance, "its node is lost")
     box.reap()
     assert box.state(holder.task) is TaskState.RUNNING, "it may still be running there"
+    assert box.instance_state(holder.instance) is InstanceState.DRAINING, "it is given no other task"
     box.expire_lease(holder.instance)
     box.reap()
     assert box.state(holder.task) is TaskState.WAITING

@@ -1,0 +1,84 @@
+"""A burst of trainings over the nodes of a Ray cluster, one of which is lost in the middle; what the service made of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from backend.client import Client
+from backend.views import AttemptView, TaskView
+from tests.support.box import Box, training, until
+from tests.support.ray_cluster import RayCluster
+
+SERVICE = "burst"
+ENDED = ("succeeded", "failed", "cancelled", "dead")
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened, times in seconds since the epoch."""
+
+    began: float
+    killed: float
+    back_to_zero: float
+    tasks: list[TaskView]
+
+    @property
+    def moved(self) -> list[TaskView]:
+        """Trainings that were begun on more than one instance."""
+        return [task for task in self.tasks if len(task.attempts) > 1]
+
+    def doubled(self) -> list[str]:
+        """Trainings that ran twice at one time, or came to their end twice."""
+        return [task.id for task in self.tasks if _overlap(task.attempts) or _ends(task) != 1]
+
+
+def _overlap(attempts: list[AttemptView]) -> bool:
+    ordered = sorted(attempts, key=lambda attempt: attempt.started_at)
+    return any((a.ended_at or 0) > b.started_at for a, b in pairwise(ordered))
+
+
+def _ends(task: TaskView) -> int:
+    return sum(attempt.outcome == "succeeded" for attempt in task.attempts)
+
+
+def tell(folder: Path, *, gpus: tuple[int, int], trainings: int, steps: int) -> Story:
+    """`up --launcher ray` on two nodes; the second is killed when every GPU has a training and a few have ended."""
+    cluster = RayCluster(*gpus)
+    try:
+        box = Box(folder / "data", arguments=("--launcher", "ray", "--ray-address", cluster.address))
+        box.start(PYTHONPATH=cluster.python_path)
+        try:
+            with box.client() as client:
+                return _burst(box, client, cluster, sum(gpus), trainings, steps)
+        finally:
+            box.stop()
+            assert not box.processes(), box.processes()
+    finally:
+        cluster.close()
+
+
+def _burst(box: Box, client: Client, cluster: RayCluster, most: int, trainings: int, steps: int) -> Story:
+    autoscaler = {"min": 0, "max": most}
+    client.create_service(
+        {"metadata": {"name": SERVICE, "type": "ScalableJob", "gpu": 1}, "autoscaler": autoscaler}
+    )
+    service = client.service(SERVICE)
+    began = time.time()
+    handles = [
+        service.submit(argv=training(box, "--save_state", steps=steps, name=f"lora-{n}"))
+        for n in range(trainings)
+    ]
+
+    def running() -> list[TaskView]:
+        return [view for view in client.tasks(service=SERVICE, limit=500) if view.state == "running"]
+
+    until(lambda: len({view.instance for view in running()}) == most, f"{most} instances at work", 300.0)
+    lost = time.time()
+    cluster.kill_raylet(1)
+    for handle in handles:
+        handle.wait(300.0)
+    until(lambda: not client.instances(SERVICE), "back to zero", 120.0)
+    return Story(began, lost, time.time(), [handle.view() for handle in handles])
