@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,14 +98,24 @@ def worker(
     service: ServiceName = "kohya_job",
     device: Annotated[str, typer.Option(help="cuda:0, cuda:1, …, or cpu; by default a free one.")] = "",
     data_dir: DataDir = DEFAULT_DATA,
+    endpoint: Annotated[
+        str, typer.Option(help="Join the deployment behind this gateway: http://10.0.0.1:8000.")
+    ] = "",
+    token: Token = "",
     instance: Annotated[
         str, typer.Option(envvar="LORAPOOL_INSTANCE", help="Be this one, which a launcher has ordered.")
     ] = "",
 ) -> None:
-    """Run one instance by hand, here or on another machine with REDIS_URL and the same data folder.
+    """Run instances by hand: on this machine, or on another one, which joins with ENDPOINT and TOKEN.
 
-    Ctrl-C hands back what it runs and ends it.
+    With an endpoint: one for each free GPU, or one on the CPU, until they are told to leave; the gateway's port is
+    all that the machine must reach. Ctrl-C hands back what they run and ends them.
     """
+    if endpoint:
+        from backend.pool.plain_box import join
+
+        own = data_dir.resolve() if data_dir != DEFAULT_DATA else None
+        raise typer.Exit(join(endpoint, token or os.environ.get("LORAPOOL_TOKEN", ""), service, device, own))
     from backend.pool.by_hand import serve
     from backend.settings import read
     from backend.store.embedded import EmbeddedStore

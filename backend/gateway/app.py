@@ -29,6 +29,7 @@ from backend.gateway import (
     services_api,
     tasks_api,
     tokens_api,
+    tunnel,
     users_api,
 )
 from backend.gateway.audited import Audited
@@ -63,6 +64,8 @@ class _Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(PREFIX):
             await self._queue_api(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] == tunnel.PATH:
+            await tunnel.serve_store(self.state.gateway, scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 

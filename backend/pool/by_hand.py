@@ -32,24 +32,30 @@ from backend.settings import Settings
 from backend.store import instances, services
 from backend.store.connection import Store
 from backend.worker.agent import DRAINED, TOLD_TO_LEAVE
+from backend.worker.patience import patiently
 
 log = logging.getLogger("lorapool.worker")
 
 LAUNCHER = "manual"
 _TICK = 1.0
+_PAUSE = 2.0
 
 
 class Worker:
     """One instance and what it needs. `run` blocks until it has ended; after an update another one takes its place.
 
     `ordered` is the instance that a launcher has noted already, and that nothing follows here; '' for a new one.
+    A `steady` one is on a box that may lose its network: an instance that was lost is followed by another.
     """
 
-    def __init__(self, settings: Settings, service: str, device: str = "", *, ordered: str = "") -> None:
+    def __init__(
+        self, settings: Settings, service: str, device: str = "", *, ordered: str = "", steady: bool = False
+    ) -> None:
         self._settings = settings
         self._service = service
         self._device = device
         self._ordered = ordered
+        self._steady = steady
         self._store = Store(settings.redis_url)
         self._wake = threading.Event()
         self._stops = 0
@@ -75,9 +81,10 @@ class Worker:
         try:
             launcher.tend([instance])
             code = self._live(launcher, instance)
-            while self._was_updated(instance):
-                log.info("%s was updated: another instance takes its place", self._service)
-                instance = self._register(self._described())
+            while self._is_followed(instance, code):
+                instance = self._patient_register()
+                if self._stops:
+                    break
                 code = self._live(launcher, instance)
             return code
         finally:
@@ -98,6 +105,24 @@ class Worker:
                 self._store.run(
                     instances.gone(instance.id, "its worker ended", counted=False, max_delivery=0)
                 )
+
+    def _is_followed(self, instance: Instance, code: int) -> bool:
+        """Whether another instance takes the place of one that has ended."""
+        if self._was_updated(instance):
+            log.info("%s was updated: another instance takes its place", self._service)
+            return True
+        if self._stops or not self._steady or not code:
+            return False
+        log.info("instance %s was lost: another one takes its place", instance.id)
+        self._wake.wait(_PAUSE)
+        return not self._stops
+
+    def _patient_register(self) -> Instance:
+        """A new instance, as soon as the store can be reached."""
+        return patiently(lambda: self._register(self._described()), self._gives_up)
+
+    def _gives_up(self) -> bool:
+        return not self._steady or self._stops > 0
 
     def _was_updated(self, instance: Instance) -> bool:
         """Whether an instance left because another description holds by now, and nobody wants to stop here."""
@@ -184,10 +209,12 @@ class Worker:
         return found
 
 
-def serve(settings: Settings, service: str, device: str = "", *, ordered: str = "") -> int:
+def serve(
+    settings: Settings, service: str, device: str = "", *, ordered: str = "", steady: bool = False
+) -> int:
     """Run a worker until its instance has ended, or SIGTERM or Ctrl-C; the exit code."""
     logs.configure("worker", settings.log_format, service=service)
-    worker = Worker(settings, service, device, ordered=ordered)
+    worker = Worker(settings, service, device, ordered=ordered, steady=steady)
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, lambda *_: worker.stop())
     return worker.run()

@@ -1,4 +1,4 @@
-"""A burst of trainings over the nodes of a Ray cluster, one of which is lost in the middle; what the service made of it."""
+"""A burst of trainings over the nodes of a Ray cluster, one of which is lost in the middle."""
 
 from __future__ import annotations
 

@@ -1,0 +1,98 @@
+"""The store through the gateway's port: what a box without any other way to it has."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from backend.errors import StoreUnavailable
+from backend.gateway import tunnel
+from backend.store import instances
+from backend.store.call import command
+from backend.store.connection import Store
+from backend.worker import relay
+from backend.worker.relay import Relay
+from tests.support.gateway_box import TOKEN, Box, eventually
+
+
+@pytest.fixture
+def store(box: Box, tmp_path: Path) -> Iterator[Store]:
+    """The store of the box, reached as from another machine."""
+    far = Relay(box.url, TOKEN, tmp_path / "s")
+    far.start()
+    store = Store(far.url)
+    try:
+        yield store
+    finally:
+        store.close()
+        far.close()
+
+
+def test_both_ends_mean_the_same_path() -> None:
+    assert tunnel.PATH == relay.PATH
+
+
+def test_commands_and_scripts_go_through(store: Store) -> None:
+    large = "x" * 3_000_000
+    store.run(command("SET", "large", large))
+    assert store.run(command("GET", "large")) == large.encode()
+    assert store.run(instances.present()) == []
+
+
+def test_a_subscription_goes_through(store: Store) -> None:
+    with store.listen("channel") as messages:
+        assert eventually(lambda: store.run(command("PUBLISH", "channel", "word")))
+        assert eventually(lambda: messages.get_message(timeout=1.0))["data"] == b"word"
+
+
+def test_a_blocking_pop_goes_through(store: Store) -> None:
+    threading.Timer(0.2, lambda: store.run(command("LPUSH", "list", "item"))).start()
+    assert store.run(command("BLMOVE", "list", "other", "LEFT", "RIGHT", 5)) == b"item"
+
+
+def test_the_socket_is_this_user_s_alone(store: Store) -> None:
+    path = Path(store.url.removeprefix("unix://"))
+    assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(("token", "status"), [("", 401), ("wrong", 401)])
+def test_nobody_else_is_let_in(box: Box, token: str, status: int) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        connect(f"ws{box.url.removeprefix('http')}{tunnel.PATH}", additional_headers={"Authorization": token})
+    assert refusal.value.response.status_code == status
+
+
+def test_a_service_s_token_is_not_enough(box: Box, name: str) -> None:
+    description = {"metadata": {"name": name, "type": "ScalableJob"}, "token": "the-service-s-own"}
+    httpx.post(
+        f"{box.url}/api/v1/services", json=description, headers={"Authorization": TOKEN}
+    ).raise_for_status()
+    with pytest.raises(InvalidStatus) as refusal:
+        connect(
+            f"ws{box.url.removeprefix('http')}{tunnel.PATH}",
+            additional_headers={"Authorization": "the-service-s-own"},
+        )
+    assert refusal.value.response.status_code == 403
+
+
+def test_a_gateway_that_comes_back_is_found_again(own_box: Box, tmp_path: Path) -> None:
+    far = Relay(own_box.url, TOKEN, tmp_path / "s")
+    far.start()
+    store = Store(far.url)
+    try:
+        store.run(command("PING"))
+        own_box.stop_gateway(signal.SIGKILL)
+        with pytest.raises(StoreUnavailable):
+            store.run(command("PING"))
+        own_box.start_gateway()
+        assert store.run(command("SET", "a", "b"))
+    finally:
+        store.close()
+        far.close()
