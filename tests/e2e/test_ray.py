@@ -18,7 +18,7 @@ LONG = bool(os.environ.get("LORAPOOL_LONG"))
 
 
 def test_a_lost_node_costs_no_training_and_none_is_run_twice(tmp_path: Path) -> None:
-    gpus, trainings, steps = ((2, 2), 20, 60) if LONG else ((1, 1), 4, 30)
+    gpus, trainings, steps = ((2, 2), 20, 12) if LONG else ((1, 1), 5, 12)
     story = tell(tmp_path, gpus=gpus, trainings=trainings, steps=steps)
     assert [task.state for task in story.tasks] == ["succeeded"] * trainings
     assert story.doubled() == []

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from backend.client import Client
 from backend.views import AttemptView, TaskView
+from benchmarks._pool import Lived, lives
 from tests.support.box import Box, training, until
 from tests.support.ray_cluster import RayCluster
 
 SERVICE = "burst"
-ENDED = ("succeeded", "failed", "cancelled", "dead")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Story:
     killed: float
     back_to_zero: float
     tasks: list[TaskView]
+    lives: list[Lived]
 
     @property
     def moved(self) -> list[TaskView]:
@@ -61,7 +62,11 @@ def tell(folder: Path, *, gpus: tuple[int, int], trainings: int, steps: int) -> 
 
 
 def _burst(box: Box, client: Client, cluster: RayCluster, most: int, trainings: int, steps: int) -> Story:
-    autoscaler = {"min": 0, "max": most}
+    # As EAS scales: an instance for each that waits, however soon the others would come to it.
+    autoscaler = {
+        **{"min": 0, "max": most, "strategies": {"avg_waiting_length": 1}},
+        "behavior": {"onZero": {"scaleDownGracePeriodSeconds": 3}},
+    }
     client.create_service(
         {"metadata": {"name": SERVICE, "type": "ScalableJob", "gpu": 1}, "autoscaler": autoscaler}
     )
@@ -81,4 +86,5 @@ def _burst(box: Box, client: Client, cluster: RayCluster, most: int, trainings: 
     for handle in handles:
         handle.wait(300.0)
     until(lambda: not client.instances(SERVICE), "back to zero", 120.0)
-    return Story(began, lost, time.time(), [handle.view() for handle in handles])
+    back = time.time()
+    return Story(began, lost, back, [handle.view() for handle in handles], lives(box, SERVICE))
