@@ -49,7 +49,8 @@ class Instance:
     """An instance as the store knows it. Times are seconds since the epoch, by the store's clock.
 
     `slots` is how many query tasks it takes at once (a command task takes all of it); `tasks` what it has
-    been given; `loaded` what models it holds warm; `device` the accelerator or CPU slot it was given on `host`;
+    been given; `loaded` what models it holds warm, `load_seconds` how long another takes, 0 where that is not
+    known; `device` the accelerator or CPU slot it was given on `host`;
     `launcher` who started it; `version` that of the description it was started by, empty when it did not say;
     `unfit` says that it takes no tasks at present, for `reason`; `preparation` the seconds that its
     service gives it beyond the usual to come up; `run_group` the process group of what it runs, with
@@ -67,6 +68,7 @@ class Instance:
     place: Place | None = None
     device: str = ""
     loaded: tuple[str, ...] = ()
+    load_seconds: float = 0.0
     launcher: str = "local"
     host: str = ""
     lease_left: float = 0.0

@@ -58,6 +58,9 @@ def replay(
             "at this load and ten times as much.",
         ),
     ] = None,
+    models_kept: Annotated[
+        int, typer.Option(min=1, help="How many base models an instance keeps, for --affinity-compare.")
+    ] = 1,
     plot: Annotated[Path | None, typer.Option(help="Write the course of the pool there, as SVG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -65,7 +68,14 @@ def replay(
     from backend.scaling.replay import World
     from backend.scaling.report import affinity_report, replay_report
 
-    world = World(cold_start, boot_sigma=boot_sigma, estimates=estimates, progress=progress, seed=seed)
+    world = World(
+        cold_start,
+        boot_sigma=boot_sigma,
+        estimates=estimates,
+        progress=progress,
+        models_kept=models_kept,
+        seed=seed,
+    )
     if affinity_compare is not None:
         if plot is not None:
             raise InvalidArgument("plot", "--affinity-compare draws nothing; give one of the two")

@@ -99,6 +99,7 @@ class Engine:
         self._cache: MemoryCache[_Cached] | None = None
         self._names: dict[Hashable, set[str]] = {}
         self._loaded: tuple[str, ...] = ()
+        self._load_seconds = 0.0
         self._device: torch.device | None = None
         self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
         self._thread.start()
@@ -107,6 +108,11 @@ class Engine:
     def loaded(self) -> tuple[str, ...]:
         """The models and LoRAs in memory, by every name that they may be asked by."""
         return self._loaded
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the last base model took to be read; 0 before the first."""
+        return self._load_seconds
 
     def submit(self, request: GenerationRequest, seed: int) -> Ticket:
         """Queue a query; `seed` is for one that names none.
@@ -292,8 +298,9 @@ class Engine:
             )
         device = self._where()
         dtype = torch.float16 if device.type == "cuda" else torch.float32
-        configs = [each.file for each in self._catalog.models() if each.file.is_dir()]
-        found = model.load(entry, device, dtype, configs)
+        began = time.monotonic()
+        found = model.load(entry, device, dtype)
+        self._load_seconds = time.monotonic() - began
         self._cached().put(key, found)
         return found
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from backend.errors import InvalidArgument
 from backend.inference import lora_names
 from backend.inference.catalog import ModelEntry
 from backend.inference.lora_deltas import Factors, LoraFile
+from backend.training import checkpoint, model_folder
 
 STEPWISE = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
@@ -164,16 +166,15 @@ class LoadedModel:
         return weight
 
 
-def load(entry: ModelEntry, device: torch.device, dtype: torch.dtype, configs: Sequence[Path]) -> LoadedModel:
-    """Read a model from its folder or file. `configs` are model folders that a single file may take its parts' shapes
-    from.
+def load(entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+    """Read a model from its folder in diffusers' layout, or from a single file in that of the original code.
 
     Raises:
         InvalidArgument: it cannot be read; the message says why.
     """
     try:
         pipeline = (
-            _from_file(entry.file, dtype, configs)
+            _from_file(entry.file, dtype)
             if entry.file.is_file()
             else _from_folder(entry.file, entry.pipeline, dtype)
         )
@@ -182,8 +183,10 @@ def load(entry: ModelEntry, device: torch.device, dtype: torch.dtype, configs: S
         if vae is not None and dtype is torch.float16 and getattr(vae.config, "force_upcast", False):
             vae.to(torch.float32)
         return LoadedModel(entry, pipeline.to(device), device)
-    except (InvalidArgument, torch.OutOfMemoryError):
+    except torch.OutOfMemoryError:
         raise
+    except InvalidArgument as error:
+        raise InvalidArgument("model", error.message) from None
     except Exception as error:  # diffusers and transformers raise what their parsers meet
         line = str(error).strip().splitlines()
         raise InvalidArgument(
@@ -203,22 +206,27 @@ def _from_folder(folder: Path, name: str, dtype: torch.dtype) -> Any:
     )
 
 
-def _from_file(file: Path, dtype: torch.dtype, configs: Sequence[Path]) -> Any:
-    fault = "no folder in models/ has a model of its family"
-    for config in configs:
-        for family in (StableDiffusionPipeline, StableDiffusionXLPipeline):
-            if not (config / "model_index.json").read_text().find(f'"{family.__name__}"') >= 0:
-                continue
-            try:
-                return family.from_single_file(
-                    str(file), config=str(config), local_files_only=True, torch_dtype=dtype
-                )
-            except Exception as error:  # of another family, or shaped otherwise
-                fault = str(error).splitlines()[0] if str(error) else repr(error)
-    raise InvalidArgument(
-        "model",
-        f"{file.name} is a single file, and its parts' shapes must come from a folder in diffusers' layout of the "
-        f"same family in models/; {fault}",
+def _from_file(file: Path, dtype: torch.dtype) -> Any:
+    facts = model_folder.inspect(file)
+    assert facts.layout is not None
+    parts = checkpoint.load(file, facts.layout, dtype, with_vae=True)
+    scheduler = getattr(diffusers, facts.layout.scheduler["_class_name"]).from_config(facts.layout.scheduler)
+    common = {
+        "vae": parts.vae,
+        "unet": parts.unet,
+        "scheduler": scheduler,
+        "tokenizer": parts.tokenizers[0],
+        "text_encoder": parts.text_encoders[0],
+    }
+    if facts.family != "sdxl":
+        return StableDiffusionPipeline(
+            **common, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    return StableDiffusionXLPipeline(
+        **common,
+        tokenizer_2=parts.tokenizers[1],
+        text_encoder_2=parts.text_encoders[1],
+        add_watermarker=False,
     )
 
 

@@ -27,7 +27,7 @@ from backend.inference import delivery, drawing, pictures
 from backend.inference.engine import Engine, Ticket
 from backend.inference.progress_line import NotWanted, ProgressLine
 from backend.inference.request import parse
-from backend.worker.app_request import FINAL, JOB_DIR, LOADED, PROGRESS_URL, REQUEST_ID
+from backend.worker.app_request import FINAL, JOB_DIR, LOAD_SECONDS, LOADED, PROGRESS_URL, REQUEST_ID
 
 log = logging.getLogger("lorapool.inference")
 
@@ -125,6 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Type": kind,
             "Content-Length": str(len(body)),
             LOADED: json.dumps(self.server.engine.loaded),
+            LOAD_SECONDS: f"{self.server.engine.load_seconds:.3f}",
             **(more or {}),
         }
         for name, value in headers.items():

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from backend.instance import Instance, InstanceState
@@ -221,6 +222,7 @@ class Pool:
         now = self.clock.time()
         settings = self._settings(seen)
         counted = sum(i.state is not InstanceState.GONE for i in seen.instances)
+        loads = [i.load_seconds for i in seen.instances if i.load_seconds]
         staying = [instance for instance in seen.instances if instance.state in _STAYING]
         return Snapshot(
             now=now,
@@ -233,6 +235,7 @@ class Pool:
             usage=self.learnt.usage.at_time(now).seconds,
             metrics=self._metrics.values({s.metric for s in settings.strategies}, staying),
             scheduled=self._scheduled(seen, now),
+            loading=median(loads) if loads else None,
         )
 
     def _settings(self, seen: Seen) -> Autoscaler:

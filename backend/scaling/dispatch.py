@@ -4,6 +4,8 @@ Idle instances first, the most recently idle one first; a command takes a whole 
 instances the one that has the task's models warm is preferred, and a short task close behind may pass the first in
 line to meet a warm model, or to have one loaded that many wait for. Not more than `MAX_OVERTAKEN` tasks pass any one
 so, none of lower priority, none that was put `MAX_LEAD` later, none of another user who has had more of the GPUs.
+A task waits for the instance that has its model, rather than have it loaded a second time, where that one is free
+soon; a model that has to be loaded replaces the one that others have too, else the one not used for longest.
 A command that has let that many queries pass has the next instance kept free for it.
 """
 
@@ -20,11 +22,14 @@ from backend.scaling.fairness import MAX_OVERTAKEN, Lines
 from backend.scaling.snapshot import Assignment, InstanceView, Snapshot
 from backend.scaling.waiting import WaitingTask
 
-LOOK_AHEAD = 16
+LOOK_AHEAD = 24
 MAX_LEAD = 300.0
 """Seconds: a task put so much later than another, or that takes so long, does not pass it to meet a warm model."""
 MAX_SHARE_AHEAD = 60.0
 """GPU-seconds: the tasks of a user who has had so much more lately do not pass another user's."""
+WORTH_WAITING, LONGEST_WAIT = 3.0, 5.0
+"""In times of loading a model: how soon the instance that has it must be free to be waited for, and for how long a task
+waits so, from its put. More than one: a load that is spared gives others their turn sooner, and keeps another model."""
 NO_HOLDER = 0.25
 """What no instance counts as beside one, where tasks are weighed against the instances that have their model."""
 
@@ -109,6 +114,20 @@ def _preference(place: _Place) -> tuple[bool, float, str]:
     return False, -since, instance.id
 
 
+def _free_in(snapshot: Snapshot, places: list[_Place]) -> dict[str, list[float]]:
+    """For each model the seconds until instances that have it, and have no room now, are expected to have some."""
+    having_room = {place.instance.id for place in places}
+    found: dict[str, list[float]] = {}
+    for instance in snapshot.instances:
+        left = [run.remaining for run in instance.running if run.remaining is not None]
+        if not instance.ready or instance.id in having_room or len(left) < len(instance.running):
+            continue
+        queries = all(run.kind == "query" for run in instance.running)
+        for model in instance.loaded:
+            found.setdefault(model, []).append(min(left) if queries else max(left))
+    return found
+
+
 class _Pass:
     """One pass over the turns; `places` is kept with idle instances first, the best first."""
 
@@ -129,6 +148,8 @@ class _Pass:
             for model in place.models:
                 self._with_model.setdefault(model, []).append(place)
         self._holders = Counter(model for i in snapshot.counted for model in i.loaded)
+        self._now, self._loading = snapshot.now, snapshot.loading
+        self._free_in = {} if snapshot.loading is None else _free_in(snapshot, places)
         self._window: list[WaitingTask] = []
         self._blocked: list[WaitingTask] = []
 
@@ -141,6 +162,9 @@ class _Pass:
             open_to = self._open_to(head)
             if head.kind == "command" and not open_to[0].idle:
                 self._block(self._window.pop(0))
+                continue
+            if self._worth_waiting(head):
+                self._blocked.append(self._window.pop(0))
                 continue
             task, place = self._choose(head, open_to)
             skipped = self._window[: self._window.index(task)]
@@ -167,11 +191,34 @@ class _Pass:
             match = self._warmest(task, idle)
             if match and match.instance.id != task.avoid:
                 wanted.setdefault(match.instance.id, (task, match))
-        fitting = [place for place in open_to if place.idle == idle] if wanted else open_to[:1]
-        for place in fitting:
-            if place.instance.id not in wanted:
-                return self._worth_loading([head, *near], place), place
+        all_fit = bool(wanted or head.models)
+        fitting = [place for place in open_to if place.idle == idle] if all_fit else open_to[:1]
+        spare = [place for place in fitting if place.instance.id not in wanted]
+        if spare:
+            place = min(spare, key=self._lost) if idle and head.models else spare[0]
+            return self._worth_loading([head, *near], place), place
         return next(wanted[place.instance.id] for place in fitting if place.instance.id in wanted)
+
+    def _worth_waiting(self, task: WaitingTask) -> bool:
+        """Whether an instance that has the task's model, and is busy, is waited for."""
+        ends = self._free_in.get(task.models[0], []) if task.models else []
+        if not ends or self._loading is None or task.seconds is None or task.avoid or not self._patient(task):
+            return False
+        if self._now - task.created_at > LONGEST_WAIT * self._loading:
+            return False
+        if self._warmest(task, idle=True) or self._warmest(task, idle=False):
+            return False
+        soonest = min(range(len(ends)), key=ends.__getitem__)
+        if ends[soonest] > WORTH_WAITING * self._loading:
+            return False
+        ends[soonest] += task.seconds
+        return True
+
+    def _lost(self, place: _Place) -> tuple[bool, bool, float, str]:
+        """What is lost when an idle instance loads another model; the least first."""
+        alone = any(self._holders[model] == 1 for model in place.models)
+        _, since, name = _preference(place)
+        return bool(place.models), alone, -since, name
 
     def _worth_loading(self, near: list[WaitingTask], place: _Place) -> WaitingTask:
         """Whose model a cold instance loads: the one that most tasks for each of its instances want.

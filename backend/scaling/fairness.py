@@ -20,7 +20,7 @@ from itertools import islice
 from backend.scaling.snapshot import Snapshot
 from backend.scaling.waiting import Entry, WaitingTask
 
-MAX_OVERTAKEN = 16
+MAX_OVERTAKEN = 24
 """How many younger tasks may pass one task, by fair share or for the sake of a warm model."""
 
 AGING_SECONDS = 3600.0

@@ -1,4 +1,6 @@
-"""The cheapest plan in hindsight in which nobody waits: what every replay's cost is measured against.
+"""What is possible in hindsight: the fewest loads of models, and the cheapest plan in which nobody waits.
+
+Every replay's cost is measured against that plan.
 
 Each task runs the moment it arrives, on an instance booted in time. Given a start, the best instance is the one that
 became idle last, and an idle instance is worth keeping through a gap exactly when the gap is shorter than a boot
@@ -8,6 +10,7 @@ became idle last, and an idle instance is worth keeping through a gap exactly wh
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,3 +43,35 @@ def offline_optimum(trace: Sequence[TraceTask], cold_start: float) -> Optimum:
         heapq.heappush(ends, task.arrival + task.service)
         peak = max(peak, len(ends))
     return Optimum(cost, busy, boots, peak)
+
+
+def fewest_loads(wanted: Sequence[tuple[float, str]], room: Sequence[tuple[float, int]]) -> int:
+    """How often a model must be loaded at least when tasks are served in order, whoever serves them.
+
+    Belady's rule: what is needed last, or never again, makes room (IBM Systems Journal 5(2), 1966).
+
+    Args:
+        wanted: time and model of each task, in order.
+        room: for how many models there is room, from a time on, in order.
+    """
+    next_use, upcoming = [math.inf] * len(wanted), dict[str, float]()
+    for place in range(len(wanted) - 1, -1, -1):
+        model = wanted[place][1]
+        next_use[place] = upcoming.get(model, math.inf)
+        upcoming[model] = place
+    kept: dict[str, float] = {}
+    changes, capacity, loads = list(reversed(room)), 1, 0
+    for place, (time, model) in enumerate(wanted):
+        while changes and changes[-1][0] <= time:
+            capacity = changes.pop()[1]
+            _make_room(kept, capacity)
+        if model not in kept:
+            loads += 1
+            _make_room(kept, max(1, capacity) - 1)
+        kept[model] = next_use[place]
+    return loads
+
+
+def _make_room(kept: dict[str, float], most: int) -> None:
+    while len(kept) > most:
+        del kept[max(kept, key=kept.__getitem__)]

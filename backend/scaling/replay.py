@@ -69,7 +69,7 @@ class World:
     `cold_start`: seconds from the order to an instance's first task; with `boot_sigma`, log-normal with this mean.
     `estimates`: whether run times are guessed at all. `progress`: relative error with which running tasks tell what
     is left of them, None where they do not. `switch`: seconds to load a task's base model on an instance that has
-    another one (each holds one); `affinity`: whether dispatch is told which has which.
+    another one; each keeps the last `models_kept`; `affinity`: whether dispatch is told which has which.
     """
 
     cold_start: float
@@ -78,6 +78,7 @@ class World:
     progress: float | None = None
     switch: float = 0.0
     affinity: bool = True
+    models_kept: int = 1
     seed: int = 0
 
 
@@ -178,6 +179,7 @@ class Replay:
             waiting=self._waiting,
             instances=tuple(self._view(now, instance) for instance in self._instances.values()),
             cold_start=self._boots.median,
+            loading=self._world.switch if self._world.switch and self._world.affinity else None,
         )
 
     def _guessed(self, entry: WaitingTask) -> WaitingTask:
@@ -237,10 +239,14 @@ class Replay:
 
     def _load(self, instance: _Instance, model: tuple[str, ...]) -> float:
         """Seconds until `instance` has `model`."""
-        if not model or instance.view.loaded == model:
+        had = instance.view.loaded
+        if not model or had[:1] == model:
+            return 0.0
+        others = tuple(name for name in had if name not in model)
+        self._change(instance.view.id, loaded=(*model, *others)[: self._world.models_kept])
+        if model[0] in had:
             return 0.0
         self._switches += 1
-        self._change(instance.view.id, loaded=model)
         return self._world.switch
 
     def _end(self, name: str, index: int, now: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from backend.errors import InvalidArgument
 from backend.scaling.autoscaler import Autoscaler, Strategy, parse_autoscaler
 from backend.scaling.generator import generate, workload_named
-from backend.scaling.offline import offline_optimum
+from backend.scaling.offline import fewest_loads, offline_optimum
 from backend.scaling.plot import timeline_svg
 from backend.scaling.replay import LiveRule, Outcome, Replay, Rule, World, base_model
 from backend.scaling.rivals import RIVALS
@@ -155,21 +155,26 @@ def read_autoscaler(path: Path | None) -> Autoscaler:
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """Dispatch without and with regard to what instances have loaded, at one load."""
+    """Dispatch without and with regard to what instances have loaded, at one load.
+
+    `fewest`: the loads that serving in order takes in hindsight, on as many instances as the latter had.
+    """
 
     load: float
     without: Outcome
     regarded: Outcome
+    fewest: int
 
 
 @dataclass(frozen=True, slots=True)
 class AffinityReport:
-    """What regard to loaded base models brings; `switch` is the time to load one, in seconds."""
+    """What regard to loaded base models brings; `switch` is the time to load one, in seconds, `kept` how many stay."""
 
     trace: str
     tasks: int
     switch: float
     loads: tuple[Affinity, ...]
+    kept: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -177,7 +182,8 @@ class AffinityReport:
     def table(self) -> str:
         """Two rows a load, as a Markdown table under a line about the trace."""
         lines = [
-            f"{self.trace}: {self.tasks} tasks; an instance holds one base model, another takes {self.switch:g} s.",
+            f"{self.trace}: {self.tasks} tasks; base models an instance keeps: {self.kept}; "
+            f"another takes {self.switch:g} s.",
             "",
             "| load | dispatch | base models loaded | wait mean | p95 | longest | most overtaken |",
             "| --: | --- | --: | --: | --: | --: | --: |",
@@ -189,6 +195,7 @@ class AffinityReport:
             switches = each.regarded.switches / max(each.without.switches, 1)
             mean = each.regarded.wait_mean / max(each.without.wait_mean, 1e-9)
             lines.append(f"| | ratio | {switches:.2f} | {mean:.2f} | | | |")
+            lines.append(f"| | fewest possible in order, in hindsight | {each.fewest} | | | | |")
         return "\n".join(lines)
 
 
@@ -215,9 +222,12 @@ def affinity_report(
     compared = []
     for times in loads:
         at = _faster(tasks, speed * times)
-        without, regarded = (
-            Replay(at, LiveRule(), settings, replace(world, switch=switch, affinity=regard)).run()
+        blind, seeing = (
+            Replay(at, LiveRule(), settings, replace(world, switch=switch, affinity=regard))
             for regard in (False, True)
         )
-        compared.append(Affinity(times, without, regarded))
-    return AffinityReport(Path(trace).name, len(tasks), switch, tuple(compared))
+        without, regarded = blind.run(), seeing.run()
+        room = [(each.at, (each.idle + each.busy) * world.models_kept) for each in seeing.samples]
+        wanted = [(task.arrival, model) for task in at for model in base_model(task)]
+        compared.append(Affinity(times, without, regarded, fewest_loads(wanted, room)))
+    return AffinityReport(Path(trace).name, len(tasks), switch, tuple(compared), world.models_kept)

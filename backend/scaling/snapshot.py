@@ -66,7 +66,8 @@ class Snapshot:
     the launcher can hold at once for this service, the present ones included, None for no such limit.
     `usage` is each user's recent GPU-seconds without what runs now (see `fairness.Usage`). `metrics` holds
     measures per instance that are not the queue's own (`qps`, `gpu`), under their names in the strategies.
-    `scheduled` is what the calendar of the service says now, None where it has none.
+    `scheduled` is what the calendar of the service says now, None where it has none. `loading` is how long an instance
+    takes to load a model that it does not have.
     """
 
     now: float
@@ -79,6 +80,7 @@ class Snapshot:
     usage: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     scheduled: Scheduled | None = None
+    loading: float | None = None
 
     @property
     def counted(self) -> tuple[InstanceView, ...]:

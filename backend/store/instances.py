@@ -168,6 +168,7 @@ def _instance(instance: str, text: Mapping[str, str], held: Sequence[str], lease
         place=place,
         device=text.get("device", ""),
         loaded=tuple(json.loads(text.get("loaded") or "[]")),
+        load_seconds=float(text.get("load_seconds") or 0.0),
         launcher=text.get("launcher", "local"),
         host=text.get("host", ""),
         lease_left=max(0, lease) / 1000,
@@ -193,9 +194,10 @@ def note_host(instance: str, host: str, device: str) -> Call[Any]:
     return command("HSET", key("instance", instance), "host", host, "device", device)
 
 
-def note_loaded(instance: str, loaded: Sequence[str]) -> Call[Any]:
-    """Note which models the instance holds warm."""
-    return command("HSET", key("instance", instance), "loaded", json.dumps(list(loaded)))
+def note_loaded(instance: str, loaded: Sequence[str], load_seconds: float = 0.0) -> Call[Any]:
+    """Note which models the instance holds warm, and how long loading another takes; 0 when that is not known."""
+    name, said = key("instance", instance), json.dumps(list(loaded))
+    return command("HSET", name, "loaded", said, "load_seconds", load_seconds)
 
 
 def note_version(instance: str, version: str) -> Call[Any]:

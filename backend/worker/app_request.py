@@ -28,10 +28,13 @@ PROGRESS_URL = "X-Lorapool-Progress-Url"
 JOB_DIR = "X-Lorapool-Job-Dir"
 LOADED = "X-Lorapool-Loaded"
 """Of an answer: a JSON list of the models that the app has in memory."""
+LOAD_SECONDS = "X-Lorapool-Load-Seconds"
+"""Of an answer: how long the app took to load the last model that it did not have."""
 FINAL = "X-Lorapool-Final"
 """Of an answer other than 2xx: another attempt would end the same way."""
 
 _MOST_LOADED, _LONGEST_NAME = 200, 500
+_LONGEST_LOAD = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Reply:
     """What came back. `status` is the app's, or ours where it gave none; `reason` is empty after a 2xx.
 
     `refused`: the app did not even take the connection. `final`: another attempt would end the same way. `loaded`:
-    the models that the app says it has in memory, None when it does not say.
+    the models that the app says it has in memory, None when it does not say; `load_seconds` how long one takes to load.
     """
 
     status: int
@@ -48,6 +51,7 @@ class Reply:
     refused: bool = False
     final: bool = False
     loaded: tuple[str, ...] | None = None
+    load_seconds: float | None = None
 
     @property
     def good(self) -> bool:
@@ -141,14 +145,16 @@ class AppRequest:
         if response.length:
             raise http.client.IncompleteRead(data, response.length)
         loaded = _loaded(response.headers.get(LOADED, ""))
+        seconds = _seconds(response.headers.get(LOAD_SECONDS, ""))
         if 200 <= response.status < 300:
-            return Reply(response.status, data, loaded=loaded)
+            return Reply(response.status, data, loaded=loaded, load_seconds=seconds)
         return Reply(
             response.status,
             data,
             f"the app answered {response.status}{_detail(data)}",
             final=bool(response.headers.get(FINAL)),
             loaded=loaded,
+            load_seconds=seconds,
         )
 
     def _expire(self) -> None:
@@ -187,6 +193,14 @@ def _loaded(text: str) -> tuple[str, ...] | None:
     if not isinstance(names, list):
         return None
     return tuple(n for n in names if isinstance(n, str) and len(n) <= _LONGEST_NAME)[:_MOST_LOADED]
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < _LONGEST_LOAD else None
 
 
 class _Refused(Exception):

@@ -38,7 +38,7 @@ _TRIES = 3
 @dataclass(frozen=True, slots=True)
 class QuerySurroundings:
     """What a query needs of its instance. `lost` says that the instance may no longer speak for anything; `loaded` is
-    told which models the app has in memory."""
+    told which models the app has in memory, and how long loading one takes."""
 
     store: Store
     settings: Settings
@@ -47,7 +47,7 @@ class QuerySurroundings:
     app: AppProcess | None
     progress: ProgressServer | None
     lost: Callable[[], bool]
-    loaded: Callable[[tuple[str, ...]], None]
+    loaded: Callable[[tuple[str, ...], float | None], None]
 
 
 class QueryRun:
@@ -136,7 +136,7 @@ class QueryRun:
                 reply = self._send(port, url)
                 if not reply.refused:
                     if reply.loaded is not None:
-                        self._around.loaded(reply.loaded)
+                        self._around.loaded(reply.loaded, reply.load_seconds)
                     return reply
                 app.doubt()
             return None

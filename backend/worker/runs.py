@@ -60,16 +60,18 @@ class Runs:
         self._progress: ProgressServer | None = None
         self._on_query: Callable[[], None] = lambda: None
         self._loaded: tuple[str, ...] = ()
+        self._load_seconds = 0.0
 
     def answer_with(self, app: AppProcess, progress: ProgressServer, on_query: Callable[[], None]) -> None:
         """Put queries to this app from here on; it reports to `progress`. `on_query` is called before each."""
         self._app, self._progress, self._on_query = app, progress, on_query
 
-    def note_loaded(self, loaded: tuple[str, ...]) -> None:
-        """Tell the dispatcher what the app has in memory."""
-        if loaded != self._loaded:
-            self._loaded = loaded
-            self._ask(lambda: self._store.run(instances.note_loaded(self._instance, loaded)))
+    def note_loaded(self, loaded: tuple[str, ...], load_seconds: float | None = None) -> None:
+        """Tell the dispatcher what the app has in memory, and how long it takes to load what it has not."""
+        said = loaded, load_seconds or self._load_seconds
+        if said != (self._loaded, self._load_seconds):
+            self._loaded, self._load_seconds = said
+            self._ask(lambda: self._store.run(instances.note_loaded(self._instance, *said)))
 
     @contextlib.contextmanager
     def at_work(self, task: str) -> Iterator[None]:

@@ -67,4 +67,4 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 def loaded() -> LoadedModel:
     """The model that comes with lorapool, freshly read."""
     (entry,) = Catalog(samples.MODEL.parent / "nowhere").models()
-    return model.load(entry, torch.device("cpu"), torch.float32, [])
+    return model.load(entry, torch.device("cpu"), torch.float32)

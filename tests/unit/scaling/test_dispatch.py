@@ -155,6 +155,55 @@ class TestWarmModels:
         assert picks.overtaken == {"c0": 1, "c1": 1, "c2": 1}
 
 
+class TestWaitingForTheModel:
+    """Loading a model takes 10 s here: what is free within 30 s is waited for, up to 50 s from the put."""
+
+    def given(
+        self, *parts: WaitingTask | InstanceView, loading: float | None = 10.0, passed: int = 0
+    ) -> dict[str, str]:
+        return {
+            a.task: a.instance for a in pick(snapshot(*parts, loading=loading), {"t": passed}).assignments
+        }
+
+    def test_the_busy_instance_that_has_it_is_waited_for_where_that_is_worth_it(self) -> None:
+        task, other = waiting("t", models=("m1",), seconds=20.0), idle("cold", loaded=("m2",))
+        soon = busy("warm", running("r", left=25.0), loaded=("m1",))
+        assert self.given(task, other, soon) == {}
+        assert self.given(task, other, busy("warm", running("r", left=35.0), loaded=("m1",))) == {"t": "cold"}
+        assert self.given(task, other, busy("warm", running("r", left=None), loaded=("m1",))) == {"t": "cold"}
+        assert self.given(task, other, busy("warm", loaded=("m1",), draining=True)) == {"t": "cold"}
+
+    def test_nobody_waits_where_nobody_knows_how_long_loading_takes(self) -> None:
+        task, soon = waiting("t", models=("m1",), seconds=20.0), busy("warm", loaded=("m1",))
+        assert self.given(task, idle("cold"), soon, loading=None) == {"t": "cold"}
+
+    def test_nobody_waits_for_ever_or_is_passed_beyond_the_bound(self) -> None:
+        soon = busy("warm", loaded=("m1",))
+        old = waiting("t", since=51.0, models=("m1",), seconds=20.0)
+        assert self.given(old, idle("cold"), soon) == {"t": "cold"}
+        passed = waiting("t", models=("m1",), seconds=20.0)
+        assert self.given(passed, idle("cold"), soon, passed=MAX_OVERTAKEN) == {"t": "cold"}
+
+    def test_the_line_before_one_instance_is_counted(self) -> None:
+        line = [waiting(name, models=("m1",), seconds=20.0) for name in "tu"]
+        assert self.given(*line, idle("cold"), busy("warm", loaded=("m1",))) == {"u": "cold"}
+
+    def test_others_pass_meanwhile_and_that_counts(self) -> None:
+        task, other = waiting("t", models=("m1",), seconds=20.0), waiting("o", since=5.0, models=("m2",))
+        picks = pick(
+            snapshot(task, other, idle("a", loaded=("m2",)), busy("w", loaded=("m1",)), loading=10.0)
+        )
+        assert [a.task for a in picks.assignments] == ["o"] and picks.overtaken == {"t": 1}
+
+    def test_a_model_replaces_nothing_then_what_others_have_then_the_oldest(self) -> None:
+        task = waiting("t", models=("new",), seconds=20.0)
+        twice = (idle("a", since=1, loaded=("m1",)), idle("b", since=2, loaded=("m1",)))
+        once = (idle("c", since=3, loaded=("m2",)), idle("d", since=9, loaded=("m3",)))
+        assert self.given(task, *twice, *once, idle("e", since=4)) == {"t": "e"}
+        assert self.given(task, *twice, *once) == {"t": "b"}
+        assert self.given(task, *once) == {"t": "d"}
+
+
 class TestCommandsAmongQueries:
     def test_queries_may_pass_a_command_that_no_instance_is_free_for(self) -> None:
         command, query = waiting("c", since=9), waiting("q", since=8, kind="query")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.scaling import parse_autoscaler
+from backend.scaling.fairness import MAX_OVERTAKEN
 from backend.scaling.generator import generate
-from backend.scaling.offline import offline_optimum
+from backend.scaling.offline import fewest_loads, offline_optimum
 from backend.scaling.replay import LiveRule, Moves, Outcome, Replay, Rule, World, quantile, replay
 from backend.scaling.rivals import RIVALS, OnePerWaiting
 from backend.scaling.snapshot import Snapshot
@@ -72,12 +73,26 @@ def test_the_switch_of_a_base_model_takes_its_time() -> None:
     assert outcome(same, World(0, switch=7), min=1).switches == 1
 
 
+def test_an_instance_may_keep_several_base_models() -> None:
+    trace = [TraceTask(n * 100.0, 10.0, (f"base_model=m{n % 3}",)) for n in range(9)]
+    for kept, switches in ((1, 9), (2, 9), (3, 3)):
+        assert outcome(trace, World(0, switch=7, models_kept=kept), min=1, max=1).switches == switches
+
+
+def test_the_fewest_loads_in_hindsight() -> None:
+    wanted = [(float(time), model) for time, model in enumerate("abcabcab")]
+    assert fewest_loads(wanted, [(0.0, 1)]) == 8
+    assert fewest_loads(wanted, [(0.0, 2)]) == 5
+    assert fewest_loads(wanted, [(0.0, 3)]) == 3
+    assert fewest_loads(wanted, [(0.0, 3), (2.5, 0), (2.6, 3)]) == 6, "what had no room in between is lost"
+
+
 def test_affinity_is_told_to_dispatch_or_not() -> None:
     trace = [TraceTask(0.0, 10.0, (f"base_model=m{n % 2}",)) for n in range(12)]
     blind = outcome(trace, World(0, switch=10, affinity=False), max=1)
     seeing = outcome(trace, World(0, switch=10), max=1)
     assert (blind.switches, blind.overtaken) == (12, 0)
-    assert seeing.switches == 2 and 0 < seeing.overtaken <= 16
+    assert seeing.switches == 2 and 0 < seeing.overtaken <= MAX_OVERTAKEN
     assert seeing.wait_mean < blind.wait_mean
 
 

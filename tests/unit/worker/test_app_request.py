@@ -98,6 +98,15 @@ def test_an_empty_answer_is_good() -> None:
     assert ask(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) == Reply(204)
 
 
+def test_what_it_has_loaded_and_how_long_that_takes_is_read() -> None:
+    def told(seconds: str) -> Reply:
+        head = f'X-Lorapool-Loaded: ["m"]\r\nX-Lorapool-Load-Seconds: {seconds}'
+        return ask(answering(f"HTTP/1.1 200 OK\r\n{head}\r\nContent-Length: 1\r\n\r\nx".encode()))
+
+    assert told("2.5") == Reply(200, b"x", loaded=("m",), load_seconds=2.5)
+    assert [told(wrong).load_seconds for wrong in ("0", "-1", "nan", "inf", "1e9", "soon")] == [None] * 6
+
+
 def test_chunks_make_one_answer() -> None:
     text = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     assert ask(answering(text)).body == b"abc"
