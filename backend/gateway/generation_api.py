@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, GatewayHere, own_task
 from backend.inference.catalog import Catalog
 from backend.store import accounts
-from backend.views import GenerationView, LoraView, ModelList, ModelView, as_json
+from backend.views import GenerationView, LoraView, ModelList, ModelView, as_json, read
 
 router = APIRouter(tags=["pictures"])
 
@@ -41,21 +41,8 @@ async def list_models(gateway: GatewayHere, caller: CallerHere) -> Response:
 def _models(data_dir: Path) -> ModelList:
     catalog = Catalog(data_dir)
     return ModelList(
-        [ModelView(each.name, each.path, each.pipeline, each.size) for each in catalog.models()],
-        [
-            LoraView(
-                name=each.name,
-                path=each.path,
-                size=each.size,
-                modified=each.modified,
-                rank=each.rank,
-                base_model=each.base_model,
-                task=each.task,
-                epoch=each.epoch,
-                steps=each.steps,
-            )
-            for each in catalog.loras()
-        ],
+        [read(ModelView, asdict(each)) for each in catalog.models()],
+        [read(LoraView, asdict(each)) for each in catalog.loras()],
     )
 
 

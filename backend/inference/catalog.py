@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,37 +12,27 @@ from typing import Any
 
 from backend import paths, samples
 from backend.errors import InvalidArgument, InvalidInput, PathOutsideDataFolder
+from backend.views import LoraView, ModelView
 
 _WEIGHTS = ".safetensors"
 _LISTED = 30
 _LONGEST_HEADER = 100 << 20
+_MARK = re.compile(r"-([0-9a-f]{8})$")
+"""How the name of a published LoRA ends: the beginning of its task's id (see `worker.result_file.published`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A base model. `path` is relative to the data folder; `pipeline` names a diffusers class, '' for a single file."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry(ModelView):
+    """A base model and where it lies. `path` is relative to the data folder."""
 
-    name: str
-    path: str
     file: Path
-    pipeline: str
-    size: int
 
 
-@dataclass(frozen=True, slots=True)
-class LoraEntry:
-    """A LoRA file. `path` is relative to the data folder; `modified` seconds since the epoch; '' or None: not known."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraEntry(LoraView):
+    """A LoRA file and where it lies. `path` is relative to the data folder."""
 
-    name: str
-    path: str
     file: Path
-    size: int
-    modified: float
-    rank: int | None = None
-    base_model: str = ""
-    task: str = ""
-    epoch: int | None = None
-    steps: int | None = None
 
 
 class Catalog:
@@ -123,9 +114,9 @@ class Catalog:
             except (OSError, ValueError, AttributeError):
                 return None
             size = sum(part.stat().st_size for part in file.rglob("*") if part.is_file())
-            return ModelEntry(file.name, self._relative(file), file, pipeline, size)
+            return ModelEntry(file.name, self._relative(file), pipeline, size, file=file)
         if file.suffix == _WEIGHTS and file.is_file():
-            return ModelEntry(file.stem, self._relative(file), file, "", file.stat().st_size)
+            return ModelEntry(file.stem, self._relative(file), "", file.stat().st_size, file=file)
         return None
 
     def _lora(self, file: Path) -> LoraEntry:
@@ -138,15 +129,24 @@ class Catalog:
         return LoraEntry(
             file.stem,
             self._relative(file),
-            file,
             state.st_size,
             state.st_mtime,
+            file=file,
             rank=_rank(header),
             base_model=Path(said.get("ss_sd_model_name", "")).name,
-            task=_task(self._relative(file)),
+            task=self._task(file),
             epoch=_number(said.get("ss_epoch")),
             steps=_number(said.get("ss_steps")),
         )
+
+    def _task(self, file: Path) -> str:
+        """The task whose folder it lies in, or whose mark the name of a finished one ends with; '' when neither."""
+        parts = self._relative(file).split("/")
+        if parts[0] == paths.JOBS:
+            return parts[1] if len(parts) > 2 else ""
+        mark = _MARK.search(file.stem)
+        found = list((self._root / paths.JOBS).glob(f"{mark[1]}-*")) if mark else []
+        return found[0].name if len(found) == 1 else ""
 
     def _relative(self, file: Path) -> str:
         try:
@@ -193,11 +193,6 @@ def read_header(file: Path) -> Mapping[str, Any]:
 def _rank(header: Mapping[str, Any]) -> int | None:
     downs = [value["shape"][0] for key, value in header.items() if key.endswith("lora_down.weight")]
     return max(set(downs), key=downs.count) if downs else None
-
-
-def _task(path: str) -> str:
-    parts = path.split("/")
-    return parts[1] if parts[0] == paths.JOBS and len(parts) > 2 else ""
 
 
 def _number(text: str | None) -> int | None:

@@ -51,7 +51,10 @@ def test_a_lora_is_found_by_name_by_path_and_by_the_newest_training_of_its_name(
     found = catalog.lora("jobs/t1/model/cat-000002", "f")
     assert (found.file, found.task, found.rank) == (epoch, "t1", 4)
     newest = catalog.loras()[0]
-    assert (newest.epoch, newest.base_model) == (3, "sd15")
+    assert (newest.epoch, newest.base_model, newest.task) == (3, "sd15", "")
+    task = "22222222-1111-4111-8111-000000000000"
+    (tmp_path / "jobs" / task).mkdir()
+    assert [each.task for each in catalog.loras()] == [task, ""]
 
 
 @pytest.mark.parametrize("name", ["../secret", "loras/../../secret", "/etc/passwd", "~/x/y", "link/secret"])
