@@ -13,18 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import InvalidInput
+from backend.inference.lora_names import PARTS
 from backend.paths import DATASETS, MODELS
 from kohya_adapter.form import Loaded
 from kohya_adapter.metadata_import import dataset_folders, form_of_metadata, model_name
 
 _LONGEST_HEADER = 100 << 20
-_PARTS = {
-    "lora_te_": "text encoder",
-    "lora_te1_": "text encoder 1",
-    "lora_te2_": "text encoder 2",
-    "lora_te3_": "T5",
-    "lora_unet_": "U-Net",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,7 @@ class LoraFile:
     def modules(self) -> dict[str, int]:
         """Part of the model -> how many of its layers have a LoRA."""
         names = {name.partition(".")[0] for name in self.tensors}
-        counts = {part: sum(name.startswith(prefix) for name in names) for prefix, part in _PARTS.items()}
+        counts = {part: sum(name.startswith(prefix) for name in names) for prefix, part in PARTS.items()}
         return {part: count for part, count in counts.items() if count}
 
     @property

@@ -11,6 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+PARTS = {
+    "lora_te_": "text encoder",
+    "lora_te1_": "text encoder 1",
+    "lora_te2_": "text encoder 2",
+    "lora_te3_": "T5",
+    "lora_unet_": "U-Net",
+}
+"""How the names in a kohya file begin, and what they are of."""
+
 SUFFIXES = (
     *("lora_down.weight", "lora_up.weight", "lora_mid.weight"),
     *("lora_A.weight", "lora_B.weight", "lora.down.weight", "lora.up.weight"),

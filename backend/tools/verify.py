@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import InvalidInput
+from backend.inference.lora_names import PARTS
 from backend.tools.lora import Lora, ranks_as_text, read
 from backend.training.lora_file import model_hash_of
-
-_PARTS = {
-    "lora_te_": "text encoder",
-    "lora_te1_": "text encoder 1",
-    "lora_te2_": "text encoder 2",
-    "lora_te3_": "T5",
-    "lora_unet_": "U-Net",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ def verify(path: Path) -> Verified:
     dim, alpha = ranks_as_text(lora.modules)
     parts = {
         part: count
-        for prefix, part in _PARTS.items()
+        for prefix, part in PARTS.items()
         if (count := sum(name.startswith(prefix) for name in lora.modules))
     }
     return Verified(

@@ -87,6 +87,31 @@ def test_a_finished_training_leads_to_a_picture_with_and_without_its_lora(
     expect(page.locator("#w-prompt")).to_have_value("a yellow star")
 
 
+def test_a_picture_is_drawn_from_another_one(page: Page, trained: FakeGateway) -> None:
+    page.goto("/generate")
+    expect(page.locator("#w-model option")).to_have_count(1)
+    page.fill("#w-prompt", "a cat")
+    page.click("text=Start from a picture")
+    start = {"name": "start.png", "mimeType": "image/png", "buffer": picture("#123456")}
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a picture…").click()
+    chooser.value.set_files(start)  # type: ignore[arg-type]
+    expect(page.get_by_alt_text("The picture to start from")).to_be_visible()
+    page.fill("#w-strength", "0.4")
+    generate(page)
+    until(lambda: bool(trained.submitted))
+    (query,) = queries(trained)
+    assert query["strength"] == 0.4
+    sent = Image.open(io.BytesIO(base64.b64decode(query["image"])))
+    assert (sent.size, sent.getpixel((0, 0))) == ((64, 64), (0x12, 0x34, 0x56))
+    # Without it, the next one starts from noise again.
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_alt_text("The picture to start from")).to_be_hidden()
+    generate(page)
+    until(lambda: len(trained.submitted) == 2)
+    assert queries(trained)[1].get("image") is None
+
+
 def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
     page: Page, context: BrowserContext, trained: FakeGateway
 ) -> None:

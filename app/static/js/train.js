@@ -7,6 +7,7 @@ import { ask as request, post } from "./live.js";
 import { root, toast } from "./dom.js";
 import { Fields } from "./fields.js";
 import { finder } from "./finder.js";
+import { keep, stored } from "./kept.js";
 import { Outlook } from "./outlook.js";
 import { tools } from "./tools.js";
 import { welcome } from "./welcome.js";
@@ -35,19 +36,7 @@ async function train(path, body) {
 const outlook = new Outlook({ train, fields, values: sent });
 
 function store() {
-  try {
-    localStorage.setItem(STORED, JSON.stringify({ values: fields.withoutSecrets(sent()), preset }));
-  } catch {
-    // A browser that keeps nothing still trains.
-  }
-}
-
-function stored() {
-  try {
-    return JSON.parse(localStorage.getItem(STORED));
-  } catch {
-    return null;
-  }
+  keep(STORED, { values: fields.withoutSecrets(sent()), preset });
 }
 
 /** The files that there are now, not those of when the server started. */
@@ -109,7 +98,7 @@ async function restore() {
       toast(error.message, true);
     }
   }
-  const last = stored();
+  const last = stored(STORED);
   if (last) return begin(wished(last.values), last.preset);
   try {
     const answer = await train("start");

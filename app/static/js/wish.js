@@ -1,6 +1,7 @@
 // The form of the Generate page: prompt, model, LoRAs, size, seed and so on; kept in this browser.
 
 import { h, root, say, states, toast } from "./dom.js";
+import { keep, stored } from "./kept.js";
 import { ask } from "./live.js";
 import { t } from "./words.js";
 
@@ -99,7 +100,7 @@ export class Wish {
   }
 
   async #begin() {
-    const kept = stored();
+    const kept = stored(STORED);
     if (kept) this.put(kept.settings, kept);
     await this.#look();
     const wanted = new URLSearchParams(location.search);
@@ -243,20 +244,7 @@ export class Wish {
   }
 
   #store() {
-    try {
-      const kept = { settings: this.settings(), mode: this.mode, training: this.training.value, weights: this.weights.value, compare: this.compare.checked };
-      localStorage.setItem(STORED, JSON.stringify(kept));
-    } catch {
-      // A browser that keeps nothing still draws.
-    }
-  }
-}
-
-function stored() {
-  try {
-    return JSON.parse(localStorage.getItem(STORED));
-  } catch {
-    return null;
+    keep(STORED, { settings: this.settings(), mode: this.mode, training: this.training.value, weights: this.weights.value, compare: this.compare.checked });
   }
 }
 
