@@ -1,7 +1,7 @@
 """The door to the API server: each call has a deadline, and each answer that is not one becomes an error of ours.
 
-Connection, TLS, proxies, kube-config with its plugins, and the service account's rotating token are the official
-client's; objects go to and fro as plain JSON, as the API documents them.
+The official client reads kube-configs with their plugins, and the service account's rotating token; objects go to and
+fro as plain JSON over httpx, as the API documents them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
+import httpx
 import kubernetes
-import urllib3
 
 from backend.errors import InvalidArgument, LorapoolError
 from backend.settings import Settings
@@ -96,12 +97,16 @@ class ApiServer:
     """Calls to the API server of one cluster. Safe to use from several threads."""
 
     def __init__(self, configuration: kubernetes.client.Configuration, namespace: str) -> None:
-        # A call that fails is tried again by whoever made it, who knows whether it is still wanted.
-        configuration.retries = False
-        configuration.connection_pool_maxsize = _CONNECTIONS
-        configuration.keep_alive = True
         self._configuration = configuration
-        self._client = kubernetes.client.ApiClient(configuration)
+        self._client = httpx.Client(
+            base_url=configuration.host,
+            verify=_trust(configuration),
+            proxy=_proxy(configuration),
+            timeout=httpx.Timeout(ANSWER, connect=CONNECT),
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            headers={"Accept": "application/json", "User-Agent": "lorapool"},
+        )
+        self._watching: set[socket.socket] = set()
         self.namespace = namespace
 
     @property
@@ -131,15 +136,31 @@ class ApiServer:
     @contextmanager
     def watch(self, path: str, *, silence: float, **query: Any) -> Iterator[Iterator[Json]]:
         """The events of a watch as they come; `silence` seconds without any, and it is taken for broken."""
-        response = self._send("GET", path, {**query, "watch": "true"}, None, "", silence)
-        with closing(response):
-            if response.status >= 400:
-                raise _refusal(response.status, _body(response), response.headers)
-            yield _events(response)
+        request = self._request("GET", path, {**query, "watch": "true"})
+        request.extensions["timeout"]["read"] = silence
+        try:
+            response = self._client.send(request, stream=True)
+        except (httpx.HTTPError, OSError) as error:
+            raise _unreachable(error) from None
+        wire = response.extensions["network_stream"].get_extra_info("socket")
+        self._watching.add(wire)
+        try:
+            with closing(response):
+                if response.status_code >= 400:
+                    raise _refusal(response.status_code, response.read(), response.headers)
+                yield _events(response)
+        finally:
+            self._watching.discard(wire)
+
+    def interrupt(self) -> None:
+        """End the watches that are open, from whatever thread."""
+        for wire in list(self._watching):
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close what is open."""
-        self._client.rest_client.close()
+        self._client.close()
 
     def _call(
         self,
@@ -149,62 +170,69 @@ class ApiServer:
         body: Json | None = None,
         kind: str = "application/json",
     ) -> Json:
-        response = self._send(method, path, query, body, kind, ANSWER)
-        with closing(response):
-            try:
-                text = _body(response)
-            except urllib3.exceptions.HTTPError as error:
-                raise Unreachable(f"its answer broke off ({error})", in_doubt=True) from None
-            if response.status >= 400:
-                raise _refusal(response.status, text, response.headers)
-            answer: Json = json.loads(text)
-            return answer
+        try:
+            response = self._client.send(self._request(method, path, query, body, kind))
+        except (httpx.HTTPError, OSError) as error:
+            raise _unreachable(error) from None
+        if response.status_code >= 400:
+            raise _refusal(response.status_code, response.content, response.headers)
+        answer: Json = response.json()
+        return answer
 
-    def _send(
-        self, method: str, path: str, query: Mapping[str, Any], body: Json | None, kind: str, patience: float
-    ) -> Any:
-        asked = urlencode({name: value for name, value in query.items() if value is not None})
-        headers = {"Accept": "application/json", "User-Agent": "lorapool"}
+    def _request(
+        self, method: str, path: str, query: Mapping[str, Any], body: Json | None = None, kind: str = ""
+    ) -> httpx.Request:
+        headers = {"Content-Type": kind} if body is not None else {}
         try:
             for each in self._configuration.auth_settings().values():
                 if each["in"] == "header" and each["value"]:
-                    headers[each["key"]] = each["value"]
-            if body is not None:
-                headers["Content-Type"] = kind
-            return self._client.rest_client.request(
-                method,
-                f"{self._configuration.host}{path}{'?' if asked else ''}{asked}",
-                headers=headers,
-                body=body,
-                _request_timeout=(CONNECT, patience),
-            ).response
-        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
-            raise Unreachable(_reason(error)) from None
-        except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException, OSError) as error:
-            raise Unreachable(_reason(error), in_doubt=True) from None
-        except kubernetes.config.ConfigException as error:
-            raise Unreachable(f"there is no valid token for it ({error})") from None
+                    headers[each["key"]] = each["value"].strip()
+        except (kubernetes.config.ConfigException, OSError) as error:
+            raise Unreachable(f"there is no valid token for the API server ({error})") from None
+        name = getattr(self._configuration, "tls_server_name", None)
+        return self._client.build_request(
+            method,
+            path,
+            params={key: value for key, value in query.items() if value is not None},
+            headers=headers,
+            content=None if body is None else json.dumps(body),
+            extensions={"sni_hostname": name} if name else None,
+        )
 
 
-def _reason(error: Exception) -> str:
-    return f"the API server does not answer ({str(error) or type(error).__name__})"
+def _trust(configuration: kubernetes.client.Configuration) -> ssl.SSLContext:
+    """Whom to believe, and who we are, by certificates."""
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
+    if data := getattr(configuration, "ca_cert_data", None):
+        context.load_verify_locations(cadata=data)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return context
 
 
-def _body(response: Any) -> bytes:
-    data: bytes = response.data
-    return data
+def _proxy(configuration: kubernetes.client.Configuration) -> str | None:
+    """The proxy of the kube-config; the environment's are looked up by themselves, with their exceptions."""
+    ours = {os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")}
+    return configuration.proxy if configuration.proxy and configuration.proxy not in ours else None
 
 
-def _events(response: Any) -> Iterator[Json]:
+def _unreachable(error: Exception) -> Unreachable:
+    never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+    return Unreachable(
+        f"the API server does not answer ({str(error) or type(error).__name__})", in_doubt=not never_sent
+    )
+
+
+def _events(response: httpx.Response) -> Iterator[Json]:
     """One JSON object a line; a line may come in several pieces."""
-    rest = b""
     try:
-        for piece in response.stream(amt=None, decode_content=True):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    yield json.loads(line)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
+        for line in response.iter_lines():
+            if line.strip():
+                yield json.loads(line)
+    except (httpx.HTTPError, OSError) as error:
         raise Unreachable(f"the watch broke off ({error})") from None
 
 

@@ -22,6 +22,7 @@ PAGE = 500
 WATCH_SECONDS, SILENCE = 50, 60.0
 """How long the server keeps one watch up, and after how many silent seconds it is given up."""
 
+_LAST_WAIT = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _GONE = 410
 
@@ -56,8 +57,10 @@ class PodWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop watching; the thread ends with the watch that is open."""
+        """Stop watching."""
         self._closing.set()
+        self._server.interrupt()
+        self._thread.join(_LAST_WAIT)
 
     @property
     def synced(self) -> bool:

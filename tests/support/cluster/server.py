@@ -120,6 +120,9 @@ class _Server(ThreadingHTTPServer):
             wrapped = self.context.wrap_socket(request, server_side=True)
             with self.lock:
                 self.open.add(wrapped)
+            if self.ended:
+                wrapped.close()
+                return
             try:
                 super().finish_request(wrapped, client_address)
             finally:
