@@ -150,10 +150,8 @@ def paced(say: Callable[[Any], None], url: str, seconds: float, rate: float, num
     """
     store, numbers = Store(url), itertools.count(numbered_from)
     began, holders = time.monotonic(), _all_at_work(store)
-    for turn in itertools.count():
+    for turn in range(round(seconds * rate)):
         time.sleep(max(0.0, began + turn / rate - time.monotonic()))
-        if time.monotonic() > began + seconds:
-            break
         ended = holders.pop(0)
         store.run(tasks.finish(ended, TaskState.SUCCEEDED, ""))
         at = time.monotonic()

@@ -48,6 +48,8 @@ BEGIN_DEADLINE = 15.0
 """Seconds within which an instance must begin a task that it was given."""
 
 SAVE_EVERY = 5.0
+ASSIGNED_AT_ONCE = 64
+"""Tasks that are handed out in one pass; the next one, which goes on with it, follows at once."""
 EXPLAIN_EVERY = 1.0
 """Seconds after which a decision that leaves things as they are is told again."""
 
@@ -153,7 +155,7 @@ class Pool:
     def _decide(self, seen: Seen, taken_devices: list[str]) -> None:
         free = self.launcher.free_devices(taken_devices, self.description)
         snapshot = self._snapshot(seen, free)
-        result = plan_pass(snapshot, self.learnt.memory)
+        result = plan_pass(snapshot, self.learnt.memory, ASSIGNED_AT_ONCE)
         self.learnt.memory = result.memory
         left = after(snapshot, result.assignments)
         self._assign(result.assignments)
@@ -164,7 +166,8 @@ class Pool:
         self._history.note(
             len(seen.waiting), len(seen.active), (i.state for i in seen.instances), self.clock.time()
         )
-        self.wake_at = result.decision.wake_at
+        more = len(result.assignments) == ASSIGNED_AT_ONCE
+        self.wake_at = snapshot.now if more else result.decision.wake_at
 
     def lost(self) -> None:
         """A pass went wrong: what is known of the tasks may be wrong too."""

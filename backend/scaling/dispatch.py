@@ -59,8 +59,8 @@ class _Place:
         return len(task.models)
 
 
-def pick(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None) -> Picks:
-    """Hand waiting tasks to instances with room. `overtaken` is what the pass before this one returned."""
+def pick(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None, most: int | None = None) -> Picks:
+    """Hand up to `most` waiting tasks to instances with room. `overtaken` is what the pass before this one returned."""
     before = overtaken or {}
     places = _places(snapshot)
     if not snapshot.waiting:
@@ -69,7 +69,7 @@ def pick(snapshot: Snapshot, overtaken: Mapping[str, int] | None = None) -> Pick
     if not places:
         return Picks((), lines.count_overtaken(set(), {}))
     dispatch = _Pass(lines, before, places, snapshot)
-    assignments = tuple(dispatch.run())
+    assignments = tuple(islice(dispatch.run(), most))
     return Picks(assignments, lines.count_overtaken({a.task for a in assignments}, dispatch.skipped))
 
 

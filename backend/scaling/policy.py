@@ -52,16 +52,16 @@ class Plan:
     memory: Memory
 
 
-def plan(snapshot: Snapshot, memory: Memory) -> Plan:
-    """Dispatch, then scale on what is left waiting."""
+def plan(snapshot: Snapshot, memory: Memory, most: int | None = None) -> Plan:
+    """Dispatch up to `most` tasks (None: all that can be), then scale on what is left waiting."""
     memory = memory.observe(snapshot)
-    picks = pick(snapshot, memory.overtaken)
+    picks = pick(snapshot, memory.overtaken, most)
     decision, memory = decide(after(snapshot, picks.assignments), replace(memory, overtaken=picks.overtaken))
     return Plan(picks.assignments, decision, memory)
 
 
 def decide(snapshot: Snapshot, memory: Memory) -> tuple[Decision, Memory]:
-    """The scaling half of a pass, on a snapshot from which nothing more can be dispatched."""
+    """The scaling half of a pass, on what dispatch has left."""
     rule = eas_rule.wish if snapshot.settings.strategies else work_rule.wish
     wish, memory = rule(snapshot, memory)
     return _carry_out(snapshot, _clamp(snapshot, wish)), memory

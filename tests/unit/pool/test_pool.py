@@ -166,6 +166,23 @@ def test_a_task_goes_to_an_instance_with_room_only(box: Box) -> None:
     assert [box.state(task) for task in tasks_put] == [TaskState.ASSIGNED, TaskState.WAITING]
 
 
+def test_what_is_handed_out_in_one_pass_is_bounded_and_the_next_goes_on(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "ASSIGNED_AT_ONCE", 2)
+    box.autoscale(min=3, max=3)
+    put = [box.put() for _ in range(4)]
+    box.step()
+    for name in box.launcher.orders:
+        box.up(name)
+    box.step()
+    assert [box.state(task) for task in put] == [TaskState.ASSIGNED] * 2 + [TaskState.WAITING] * 2
+    assert box.pool.wake_at is not None and box.pool.wake_at <= time.time()
+    box.step()
+    assert [box.state(task) for task in put] == [TaskState.ASSIGNED] * 3 + [TaskState.WAITING]
+    assert len(box.launcher.orders) == 3
+
+
 def test_a_draining_instance_is_no_capacity(box: Box) -> None:
     # promise: with one draining and one new task, an instance is asked for
     name = box.one_up()
