@@ -45,6 +45,7 @@ def join(endpoint: str, token: str, service: str, device: str, data_dir: Path | 
         Conflict: it has another version, or its data folder is not here.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     there = _ask(endpoint, token)
     if there["version"] != version("lorapool"):
         raise Conflict(

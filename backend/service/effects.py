@@ -67,6 +67,8 @@ EFFECTS: dict[str, str] = {
     "kubernetes.annotations": "Further annotations of the pods.",
     "kubernetes.priority_class": "Their priority class.",
     "kubernetes.runtime_class": "Their runtime class.",
+    "ray.resources": "Custom resources that an instance takes of its Ray node, with their amounts.",
+    "ray.labels": "Labels that its Ray node must have, with their values (or Ray's `in(a,b)`, `!a`).",
     "storage[].mount_path": "The folder as tasks name it.",
     **{f"storage[].oss.{name}": said for name, said in _OBJECTS.items()},
     **{f"storage[].s3.{name}": said for name, said in _OBJECTS.items()},

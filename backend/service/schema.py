@@ -40,6 +40,7 @@ def schema() -> dict[str, Any]:
             "front_end": parts["front_end"],
             "storage": parts["storage"],
             "kubernetes": parts["kubernetes"],
+            "ray": parts["ray"],
             "autoscaler": scaling | {"additionalProperties": True},
             "cronscaler": calendar,
             "scalable_job": {

@@ -91,6 +91,8 @@ class Relay:
             ) as far:
                 self._say("")
                 await _pump(reader, writer, far)
+        except asyncio.CancelledError:
+            pass  # the relay is being closed
         except InvalidStatus as error:
             self._say(_refusal(error))
         except (OSError, InvalidHandshake, ConnectionClosed, ssl.SSLError, TimeoutError) as error:

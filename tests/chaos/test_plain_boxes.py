@@ -62,7 +62,7 @@ class Boxes:
     def _description(self) -> Path:
         path = self._folder / "boxes.json"
         path.write_text(
-            '{"metadata": {"name": "kohya_job", "type": "ScalableJob"}, "autoscaler": {"min": 0, "max": 2}}'
+            '{"metadata": {"name": "kohya_job", "type": "ScalableJob"}, "autoscaler": {"min": 0, "max": 3}}'
         )
         return path
 

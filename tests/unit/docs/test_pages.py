@@ -27,6 +27,7 @@ OTHERS = frozenset(
         "cp",
         "ssh",
         "docker",
+        "ray",
         "nginx",
         "echo",
         "export",
