@@ -18,7 +18,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from backend import paths, ports
+from backend import logs, paths, ports
 from backend.errors import InvalidInput, LorapoolError
 from backend.paths import stored_token
 
@@ -131,6 +131,7 @@ def _make(data_dir: Path) -> None:
 def _front_end(given: argparse.Namespace, data_dir: Path, port: int, endpoint: str) -> int:
     from app.main import serve
 
+    logs.configure_from_environment("front-end")
     _refuse_taken_port(given.listen, port)
     if given.inbrowser:
         _open_browser(given, port)
@@ -192,4 +193,4 @@ def _open_browser(given: argparse.Namespace, port: int) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"kohya_gui: {text}", file=sys.stderr, flush=True)
+    print(logs.line("kohya_gui", text), file=sys.stderr, flush=True)

@@ -117,6 +117,7 @@ def serve(
         host=host,
         port=port,
         log_level="warning",
+        log_config=None,
         # Whose browser it is matters here: the address is not to be what a header says.
         proxy_headers=False,
         timeout_graceful_shutdown=_LONGEST_GOODBYE,

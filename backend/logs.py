@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import IO, Literal
@@ -33,6 +34,23 @@ def configure(process: str, form: Format, *, stream: IO[str] | None = None, **id
 
 def _lines_for_people(process: str) -> logging.Formatter:
     return logging.Formatter(f"%(asctime)s {process} %(levelname)s %(message)s")
+
+
+def configure_from_environment(process: str) -> None:
+    """The same for a process that reads no settings of a deployment: a front end, a command."""
+    configure(process, "json" if _wants_json() else "text")
+
+
+def line(process: str, text: str) -> str:
+    """One line for who is told by printing: as it is for people, or as JSON."""
+    if not _wants_json():
+        return f"{process}: {text}"
+    record = logging.LogRecord("lorapool", logging.INFO, "", 0, text, None, None)
+    return JsonLines(process, {}).format(record)
+
+
+def _wants_json() -> bool:
+    return os.environ.get("LORAPOOL_LOG_FORMAT", "") == "json"
 
 
 @contextlib.contextmanager

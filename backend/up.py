@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from backend import paths, ports
+from backend import logs, paths, ports
 from backend.child import Child, own_command
 from backend.deploy import deploy, scaling_warnings
 from backend.errors import Conflict, LorapoolError
@@ -206,7 +206,7 @@ class Deployment:
 
 def say(text: str) -> None:
     """A line for the person at the terminal; standard output is kept for what scripts read."""
-    print(f"lorapool: {text}", file=sys.stderr, flush=True)
+    print(logs.line("lorapool", text), file=sys.stderr, flush=True)
 
 
 def _read(path: Path) -> Description:

@@ -150,9 +150,11 @@ def gui(
     On an address that others can reach, people log in: with name and password, else with the token.
     """
     from app.main import serve
+    from backend import logs
 
     if bool(username) != bool(password):
         raise InvalidInput("--username and --password belong together; nothing was started")
+    logs.configure_from_environment("front-end")
     key = token or stored_token(data_dir)
     serve(endpoint, key, host, port, data_dir.resolve(), root_path, username=username, password=password)
 

@@ -8,6 +8,8 @@ import logging
 import threading
 from typing import Any
 
+import pytest
+
 from backend import logs
 
 
@@ -63,3 +65,11 @@ def test_people_get_plain_lines() -> None:
     with logs.about(task="t1"):
         log.info("hello")
     assert stream.getvalue().endswith("instance INFO hello\n")
+
+
+def test_what_is_printed_for_people_is_an_object_for_collectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LORAPOOL_LOG_FORMAT", raising=False)
+    assert logs.line("lorapool", "starting the store") == "lorapool: starting the store"
+    monkeypatch.setenv("LORAPOOL_LOG_FORMAT", "json")
+    line = json.loads(logs.line("lorapool", "starting the store"))
+    assert (line["process"], line["message"]) == ("lorapool", "starting the store")
