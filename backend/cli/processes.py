@@ -44,12 +44,32 @@ def up(
         bool,
         typer.Option("--ray-grows", envvar="LORAPOOL_RAY_GROWS", help="The cluster adds nodes by itself."),
     ] = False,
+    kubernetes_namespace: Annotated[
+        str,
+        typer.Option(
+            envvar="LORAPOOL_KUBERNETES_NAMESPACE", help="Namespace of the pods; else the context's."
+        ),
+    ] = "",
+    kubernetes_context: Annotated[
+        str,
+        typer.Option(
+            envvar="LORAPOOL_KUBERNETES_CONTEXT", help="Context of the kube-config; else the current one."
+        ),
+    ] = "",
+    kubernetes_pod_template: Annotated[
+        str,
+        typer.Option(envvar="LORAPOOL_KUBERNETES_POD_TEMPLATE", help="A file with the pod of an instance."),
+    ] = "",
 ) -> None:
     """Start everything on this box: store, gateway, supervisor, front end. Ctrl-C stops it in order."""
     from backend.up import Deployment, FrontEndHere
 
     front_end = None if no_ui else FrontEndHere(ui_port)
-    places = {"launcher": launcher, "ray_address": ray_address, "ray_grows": ray_grows}
+    places = {
+        **{"launcher": launcher, "ray_address": ray_address, "ray_grows": ray_grows},
+        **{"kubernetes_namespace": kubernetes_namespace, "kubernetes_context": kubernetes_context},
+        "kubernetes_pod_template": kubernetes_pod_template,
+    }
     settings = _settings(data_dir, host, port, **places)
     deployment = Deployment(settings, descriptions or [], front_end=front_end)
     raise typer.Exit(deployment.run(lambda: _welcome(deployment.url, data_dir, None if no_ui else ui_port)))

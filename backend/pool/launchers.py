@@ -50,6 +50,11 @@ def _kubernetes(settings: Settings, store: Store, on_change: Callable[[], None])
         raise InvalidInput(
             "instances on Kubernetes need the extra `k8s`: pip install 'lorapool[k8s]'; nothing was started"
         ) from None
+    if settings.redis_url.startswith("unix:"):
+        raise InvalidInput(
+            "pods cannot reach the store of this machine: name one that they reach in REDIS_URL (rediss://…); "
+            "nothing was started"
+        )
     from backend.pool.kubernetes.api import connect
     from backend.pool.kubernetes.launcher import KubernetesLauncher
     from backend.pool.kubernetes.pod import read_plan
