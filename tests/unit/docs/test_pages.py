@@ -27,6 +27,8 @@ OTHERS = frozenset(
         "cp",
         "ssh",
         "docker",
+        "helm",
+        "kubectl",
         "ray",
         "nginx",
         "echo",
