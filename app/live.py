@@ -30,8 +30,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.board import Boards, Message
-from app.gateway import Gateway, GatewayLost, GatewayRefused
+from app.gateway import GatewayRefused
 from app.people import gateway_of, person_of
+from app.relay import Relays, written
 from backend.errors import InvalidInput, LorapoolError, NotFound
 
 router = APIRouter(prefix="/live")
@@ -42,7 +43,6 @@ _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", "
 _PASSED_ON = ("content-length", "etag", "last-modified")
 _CURSORS = ("log", "scalars", "files")
 _PING = 10.0
-_RETRY = (0.2, 0.5, 1.0, 2.0)
 
 
 def _task(id: str) -> str:
@@ -117,37 +117,12 @@ async def board(socket: WebSocket) -> None:
 @router.websocket("/tasks/{id}")
 async def follow(socket: WebSocket, id: str) -> None:
     cursors = {name: _number(socket.query_params.get(name)) for name in _CURSORS}
-    await _send_all(socket, _task_messages(gateway_of(socket), _task(id), cursors))
+    relays: Relays = socket.app.state.relays
+    relay = relays.of(gateway_of(socket), person_of(socket).token, _task(id))
+    await _send_all(socket, relay.messages(cursors))
 
 
-async def _task_messages(gateway: Gateway, path: str, cursors: dict[str, int]) -> AsyncIterator[Message]:
-    """A task's events until its last one, over every loss of the gateway; a negative log cursor is a tail."""
-    last_id, attempt, lost = "", 0, False
-    while True:
-        try:
-            if cursors["log"] < 0:
-                cursors["log"] = max(0, (await gateway.get(path))["log_lines"] + cursors["log"])
-            async for event in gateway.stream(f"{path}/events", cursors, last_id):
-                if lost:
-                    lost = False
-                    yield {"event": "gateway", "state": "back"}
-                last_id, attempt = event.id or last_id, 0
-                yield {"event": event.name, "data": json.loads(event.data)}
-                if event.name == "end":
-                    return
-        except GatewayRefused as error:
-            if error.status < 500:
-                yield {"event": "refused", "data": error.answer}
-                return
-        except GatewayLost as error:
-            if not lost:
-                lost = True
-                yield {"event": "gateway", "state": "lost", "reason": str(error)}
-        await asyncio.sleep(_RETRY[min(attempt, len(_RETRY) - 1)])
-        attempt += 1
-
-
-async def _send_all(socket: WebSocket, messages: AsyncIterator[Message]) -> None:
+async def _send_all(socket: WebSocket, messages: AsyncIterator[Message] | AsyncIterator[str]) -> None:
     """Send until there are no more messages or the page has gone; a ping in between tells it that all is well."""
     await socket.accept()
     sending = asyncio.create_task(_send(socket, messages))
@@ -163,12 +138,12 @@ async def _send_all(socket: WebSocket, messages: AsyncIterator[Message]) -> None
         await socket.close()
 
 
-async def _send(socket: WebSocket, messages: AsyncIterator[Message]) -> None:
+async def _send(socket: WebSocket, messages: AsyncIterator[Message] | AsyncIterator[str]) -> None:
     lock = asyncio.Lock()
 
-    async def send(message: Message) -> None:
+    async def send(message: Message | str) -> None:
         async with lock:
-            await socket.send_text(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+            await socket.send_text(message if isinstance(message, str) else written(message))
 
     async def ping() -> None:
         while True:

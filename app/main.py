@@ -22,6 +22,7 @@ from app.login import Credentials, Login
 from app.people import People
 from app.pool import Pool
 from app.proxies import Proxies
+from app.relay import Relays
 from app.security import Guard, PageOnly, is_loopback
 from backend.errors import InvalidInput
 
@@ -54,7 +55,7 @@ def create_app(
     app = FastAPI(title="lorapool", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.gateway = Gateway(endpoint, token)
     app.state.endpoint, app.state.token = endpoint, token
-    app.state.boards = Boards()
+    app.state.boards, app.state.relays = Boards(), Relays()
     app.state.data_dir = data_dir.resolve()
     app.state.root_path = root_path
     app.state.languages = known = Languages(data_dir)
@@ -129,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with app.state.form.building():
         yield
     await app.state.boards.close()
+    await app.state.relays.close()
     await app.state.gateway.close()
 
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.languages import IN_ENGLISH, Catalogue, Languages
+from app.people import person_of
 
 STATIC = Path(__file__).parent / "static"
 
@@ -105,7 +106,8 @@ def page(active: str, request: Request, styles: tuple[str, ...]) -> HTMLResponse
     title, without = (html.escape(language.say(text)) for text in (_PAGES[active][0], _NO_SCRIPT))
     text = (
         f'<!doctype html><html lang="{language.code}"><head><meta charset="utf-8"><title>{title} · lorapool</title>'
-        f"{head(root_path, styles, active, language=language)}</head>"
+        f"{head(root_path, styles, active, language=language)}"
+        f'<meta name="lp-person" content="{html.escape(person_of(request).name)}"></head>'
         f"<body>{frame(active, root_path, languages, language)}"
         f'<main id="lp-page"></main><noscript>{without}</noscript></body></html>'
     )

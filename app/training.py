@@ -31,7 +31,7 @@ from app.gateway import GatewayLost, GatewayRefused
 from app.people import gateway_of, person_of
 from app.pool import Pool
 from backend.client import Client
-from backend.errors import InvalidArgument, InvalidInput, NotFound
+from backend.errors import InvalidArgument, InvalidInput, NotFound, PathOutsideDataFolder
 from kohya_adapter import bring, fields, form, submission
 from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.form import Form
@@ -39,9 +39,10 @@ from kohya_adapter.instances import suited
 from kohya_adapter.presets import preset as named_preset
 from kohya_adapter.presets import presets
 from kohya_adapter.problems import Problem, Validation
-from kohya_adapter.resolve import is_hub_id, path_fields
+from kohya_adapter.resolve import absolute_paths, is_hub_id, path_fields
 from kohya_adapter.snapshot import FORM, snapshot
 from kohya_adapter.validate import validate
+from kohya_adapter.weights import least_memory
 
 router = APIRouter(prefix="/train")
 
@@ -155,7 +156,8 @@ def export_file(wanted: Wanted) -> Any:
 @router.post("/check")
 async def check(request: Request, wanted: Wanted) -> Any:
     read, problems = read_form(wanted.values)
-    return _answer(problems, await _validation(request, read))
+    answer = _answer(problems, await _validation(request, read))
+    return answer | {"memory": await run_in_threadpool(_memory, request, read)}
 
 
 @router.post("/command")
@@ -185,6 +187,14 @@ async def _validation(request: Request, read: Form) -> Validation:
     pool: Pool = request.app.state.pool
     await run_in_threadpool(_need_files, request, read)
     return await run_in_threadpool(validate, read, request.app.state.data_dir, await pool.capabilities())
+
+
+def _memory(request: Request, read: Form) -> int | None:
+    """Bytes that the base model takes at the least; None where nobody here can tell."""
+    try:
+        return least_memory(absolute_paths(read, request.app.state.data_dir))
+    except PathOutsideDataFolder:
+        return None
 
 
 def _need_files(request: Request, read: Form) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from typing import Any
 
@@ -103,6 +104,9 @@ def test_everything_about_a_running_task_is_there_and_moves(
     expect(page.locator(CURVE)).to_have_attribute("data-points", "101")
     expect(page.locator(".progress [role=progressbar]")).to_have_attribute("aria-valuenow", "50")
     expect(page.locator(".made")).to_contain_text("b.safetensors")
+    expect(page.locator(".made >> text=Try it")).to_have_attribute(
+        "href", re.compile(r"lora=run&checkpoint=jobs%2Frun%2Foutput%2Fb.safetensors")
+    )
 
 
 def test_a_reload_in_the_middle_shows_everything_again_and_goes_on(
@@ -199,6 +203,10 @@ def test_pictures_stand_by_prompt_and_step_and_can_be_looked_at(
     expect(page.locator(".strip")).to_have_count(2)
     cats = page.locator(".strip", has_text="a cat").locator(".shot")
     expect(cats).to_have_text(["step 50", "step 100"])
+    expect(page.locator(".sliding output")).to_have_text("step 100")
+    page.fill(".sliding input", "0")
+    expect(page.locator(".sliding output")).to_have_text("step 50")
+    expect(page.locator(".shot.chosen").first).to_have_text("step 50")
     cats.first.click()
     expect(page.locator(".lightbox footer")).to_contain_text("step 50 · a cat")
     page.keyboard.press("ArrowRight")
@@ -319,6 +327,27 @@ def test_on_a_phone_the_list_and_the_task_take_turns(page: Page, gateway: FakeGa
     page.click("text=‹ All jobs")
     expect(page.locator(".list")).to_be_visible()
     expect(page.locator(".task")).to_be_hidden()
+
+
+def test_two_tabs_show_the_same_whoever_acts(
+    page: Page, context: BrowserContext, gateway: FakeGateway, running: str
+) -> None:
+    gateway.add("next", name="the next", position=1, priority=0)
+    other = context.new_page()
+    for each in (page, other):
+        each.goto(f"/jobs?task={running}")
+        expect(each.locator(".progress")).to_contain_text("100 / 400")
+    page.locator(".acts").get_by_role("button", name="Stop and save", exact=True).click()
+    page.locator("dialog").get_by_role("button", name="Stop and save", exact=True).click()
+    expect(other.locator(".progress b")).to_have_text("Saving, then stopping…")
+    expect(row(other, running)).to_contain_text("saving, then stopping")
+    expect(other.locator(".acts").get_by_role("button", name="Stop", exact=True)).to_have_count(0)
+    other.goto("/jobs?task=next")
+    other.click("text=To the end")
+    gateway.update("next", state="cancelled", finished_at=time.time())
+    expect(row(page, "next").locator(".lp-chip")).to_have_text("stopped")
+    expect(other.locator(".task .lp-chip")).to_have_text("stopped")
+    other.close()
 
 
 def test_twenty_pages_of_one_browser_all_follow(

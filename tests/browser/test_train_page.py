@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.fake_gateway import FakeGateway, progress
 from tests.browser.stage import PHONE, FrontEnd, field
@@ -28,6 +30,18 @@ def test_a_newcomer_finds_the_sample_filled_in_and_sees_what_the_training_will_b
     expect(page.locator(field("train_data_dir"))).to_have_value("datasets/moonlight")
     expect(page.locator(OUTLOOK)).to_contain_text("Pictures30")
     expect(page.locator(OUTLOOK)).to_contain_text("Steps300 (38 an epoch)")
+
+
+def test_how_long_how_much_memory_and_when_it_would_start_is_said(page: Page, gateway: FakeGateway) -> None:
+    open_form(page)
+    expect(page.locator(OUTLOOK)).to_contain_text("Startas soon as it is queued")
+    expect(page.locator(OUTLOOK)).to_contain_text(re.compile(r"Memoryover [\d.]+ MB"))
+    expect(page.locator(OUTLOOK)).not_to_contain_text("Time")
+    gateway.add("now", state="running", progress=progress(100, 400, seconds_per_step=2.0, eta=600.0))
+    expect(page.locator(OUTLOOK)).to_contain_text("Startin 10 min at the latest")
+    expect(page.locator(OUTLOOK)).to_contain_text("Timeabout 10 min")
+    gateway.add("next", position=1, expected_start=time.time() + 1800)
+    expect(page.locator(OUTLOOK)).to_contain_text("Startin about 30 min, behind 1 other")
 
 
 def test_start_queues_the_form_and_leads_to_the_job(page: Page, gateway: FakeGateway) -> None:
@@ -204,6 +218,41 @@ def test_datasets_that_appear_later_are_offered(page: Page, front_end: FrontEnd)
     open_form(page)
     page.fill(field("train_data_dir"), "")
     expect(page.locator("ul[role=listbox] >> text=datasets/later")).to_be_visible()
+
+
+def test_two_tabs_keep_their_own_forms_and_see_the_same_queue(
+    page: Page, context: BrowserContext, gateway: FakeGateway
+) -> None:
+    other = context.new_page()
+    open_form(page)
+    open_form(other)
+    page.fill(field("output_name"), "from one tab")
+    other.fill(field("output_name"), "from the other")
+    other.keyboard.press("Tab")
+    page.click(START)
+    expect(page.locator("#lp-after .queued")).to_contain_text("from one tab: queued, position 1")
+    expect(other.locator("#lp-after .now")).to_contain_text("from one tab")
+    expect(other.locator(field("output_name"))).to_have_value("from the other")
+    other.click(START)
+    expect(page.locator("#lp-after .now")).to_contain_text("from the other")
+    assert [sent["name"] for sent in gateway.submitted] == ["from one tab", "from the other"]
+    other.close()
+
+
+def test_the_form_is_used_with_the_keyboard_alone(page: Page, gateway: FakeGateway) -> None:
+    open_form(page)
+    page.focus(".finder input")
+    page.keyboard.type("output name")
+    page.keyboard.press("Enter")
+    expect(page.locator(field("output_name"))).to_be_focused()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("by keyboard")
+    page.focus(START)
+    page.keyboard.press("Enter")
+    expect(page.locator("#lp-after .queued")).to_contain_text("by keyboard")
+    page.focus("#lp-after .queued a")
+    page.keyboard.press("Enter")
+    expect(page.locator(".task h2")).to_have_text("by keyboard")
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_start_is_in_reach(page: Page) -> None:

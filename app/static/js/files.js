@@ -1,6 +1,6 @@
 // What a task made, besides pictures: the LoRA, checkpoints, states.
 
-import { h } from "./dom.js";
+import { h, root } from "./dom.js";
 import { clock, size } from "./format.js";
 import { fileUrl } from "./live.js";
 import { t } from "./words.js";
@@ -21,7 +21,7 @@ export function files(id) {
       h(
         "table",
         { class: "files" },
-        h("thead", {}, h("tr", {}, h("th", {}, t("Name")), h("th", {}, t("Kind")), h("th", { class: "end wide" }, t("Step")), h("th", { class: "end wide" }, t("Written")), h("th", { class: "end" }, t("Size")))),
+        h("thead", {}, h("tr", {}, h("th", {}, t("Name")), h("th", {}, t("Kind")), h("th", { class: "end wide" }, t("Step")), h("th", { class: "end wide" }, t("Written")), h("th", { class: "end" }, t("Size")), h("th", {}, ""))),
         body,
       ),
     ),
@@ -41,6 +41,8 @@ function line(id, file) {
   const name = file.path.split("/").at(-1);
   // A state is a folder: there is nothing to download in one piece.
   const shown = file.kind === "state" ? name : h("a", { href: `${fileUrl(id, file.path)}?download`, download: name }, name);
+  const loads = ["lora", "checkpoint"].includes(file.kind) && name.endsWith(".safetensors");
+  const wanted = new URLSearchParams({ lora: id, ...(file.kind === "checkpoint" && { checkpoint: `jobs/${id}/${file.path}` }) });
   return h(
     "tr",
     { "data-kind": file.kind },
@@ -49,5 +51,6 @@ function line(id, file) {
     h("td", { class: "end wide" }, file.step ?? ""),
     h("td", { class: "end wide" }, clock(file.modified)),
     h("td", { class: "end" }, size(file.size)),
+    h("td", { class: "end" }, loads && h("a", { href: `${root}/generate?${wanted}` }, t("Try it"))),
   );
 }

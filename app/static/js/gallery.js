@@ -13,8 +13,11 @@ export class Gallery {
     this.#id = id;
     this.empty = h("p", { class: "lp-empty" });
     this.box = h("div", { class: "strips" });
+    this.slider = h("input", { type: "range", min: 0, step: 1, "aria-label": t("Step"), oninput: () => this.#slide() });
+    this.at = h("output", {});
+    this.sliding = h("div", { class: "sliding", hidden: true }, this.slider, this.at);
     this.note = h("small", { class: "lp-muted" });
-    this.element = h("section", { class: "panel lp-card" }, h("h3", {}, t("Samples"), this.note), this.empty, this.box);
+    this.element = h("section", { class: "panel lp-card" }, h("h3", {}, t("Samples"), this.note), this.sliding, this.empty, this.box);
     this.expect(true);
   }
 
@@ -35,8 +38,35 @@ export class Gallery {
     }
     const total = [...this.#strips.values()].reduce((sum, strip) => sum + strip.shots.length, 0);
     say(this.note, total ? tn(total, "{n} picture", "{n} pictures") : "");
+    this.#offerSteps();
     this.empty.hidden = total > 0;
     this.empty.style.display = total ? "none" : "";
+  }
+
+  /** Every step of which there are pictures, in order. */
+  #steps() {
+    return [...new Set([...this.#strips.values()].flatMap(({ shots }) => shots.map((shot) => shot.step ?? 0)))].sort((a, b) => a - b);
+  }
+
+  /** With the newest step shown, it goes on being the newest. */
+  #offerSteps() {
+    const last = this.#steps().length - 1;
+    const newest = Number(this.slider.value) >= Number(this.slider.max);
+    this.slider.max = last;
+    if (newest) this.slider.value = last;
+    this.sliding.hidden = last < 1;
+    say(this.at, stepName({ step: this.#steps()[Number(this.slider.value)] ?? null }));
+  }
+
+  /** Bring the pictures of one step into sight, of every prompt. */
+  #slide() {
+    const step = this.#steps()[Number(this.slider.value)];
+    say(this.at, stepName({ step }));
+    for (const { row, shots } of this.#strips.values()) {
+      const shown = shots.findLast((shot) => (shot.step ?? 0) <= step) ?? shots[0];
+      for (const { element } of shots) element.classList.toggle("chosen", element === shown.element);
+      row.scrollLeft = shown.element.offsetLeft - row.offsetLeft - (row.clientWidth - shown.element.clientWidth) / 2;
+    }
   }
 
   /** Two prompts may be alike word for word: within one step they are told apart by their order. */
@@ -71,6 +101,7 @@ export class Gallery {
     const strips = [...this.#strips.values()];
     const image = h("img", { alt: "" });
     const text = h("p", {});
+    const slider = h("input", { type: "range", min: 0, step: 1, "aria-label": t("Step"), oninput: () => ((column = Number(slider.value)), show()) });
     const save = h("a", { class: "lp-button" }, t("Download"));
     let row = strips.indexOf(strip);
     let column = strip.shots.findIndex((shot) => shot.path === path);
@@ -80,6 +111,9 @@ export class Gallery {
       column = Math.min(Math.max(column, 0), shots.length - 1);
       image.src = fileUrl(this.#id, shots[column].path);
       image.alt = label;
+      slider.max = shots.length - 1;
+      slider.value = column;
+      slider.hidden = shots.length < 2;
       say(text, `${stepName(shots[column])} · ${label}`);
       save.href = `${image.src}?download`;
     };
@@ -93,6 +127,7 @@ export class Gallery {
         "footer",
         {},
         text,
+        slider,
         button(t("Step before"), "←", -1, 0),
         button(t("Next step"), "→", 1, 0),
         strips.length > 1 && [button(t("Prompt above"), "↑", 0, -1), button(t("Prompt below"), "↓", 0, 1)],
@@ -102,7 +137,7 @@ export class Gallery {
     );
     const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     dialog.addEventListener("keydown", (event) => {
-      if (keys[event.key]) event.preventDefault(), move(...keys[event.key]);
+      if (keys[event.key] && event.target !== slider) event.preventDefault(), move(...keys[event.key]);
     });
     document.body.append(dialog);
     show();

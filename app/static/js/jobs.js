@@ -11,10 +11,12 @@ const page = document.getElementById("lp-page");
 const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const summary = h("small", {});
 const search = h("input", { type: "search", placeholder: t("Search"), "aria-label": t("Search jobs"), oninput: () => drawList(null) });
+/** Who has logged in; nobody where there are no accounts. */
+const me = document.querySelector('meta[name="lp-person"]')?.content;
 const kinds = h(
   "select",
   { "aria-label": t("Which jobs"), onchange: () => (drawList(null), choose()) },
-  Object.entries({ command: t("Trainings"), open: t("Not ended"), failed: t("Failed"), query: t("Pictures"), "": t("All") }).map(([value, title]) => h("option", { value }, title)),
+  Object.entries({ command: t("Trainings"), ...(me && { mine: t("Mine") }), open: t("Not ended"), failed: t("Failed"), query: t("Pictures"), "": t("All") }).map(([value, title]) => h("option", { value }, title)),
 );
 const list = h(
   "section",
@@ -44,6 +46,7 @@ function wantedTasks() {
   const text = search.value.trim().toLowerCase();
   const fits = {
     command: (task) => task.kind !== "query",
+    mine: (task) => task.user === me,
     query: (task) => task.kind === "query",
     open: (task) => !isFinal(task.state),
     failed: (task) => ["failed", "dead"].includes(task.state),

@@ -2,7 +2,8 @@
 
 import { Board } from "./board.js";
 import { copy, h, isFinal, prints, root, say, toast } from "./dom.js";
-import { count, note } from "./format.js";
+import { lasting, turn as turnOf } from "./forecast.js";
+import { about, count, note, size } from "./format.js";
 import { row, taskUrl } from "./row.js";
 import { sweep } from "./sweep.js";
 import { said, t, tn } from "./words.js";
@@ -24,7 +25,7 @@ export class Outlook {
     this.facts = h("dl", { class: "facts" });
     this.buckets = h("p", { class: "lp-muted buckets" });
     this.problems = h("div", { class: "problems", role: "status" });
-    this.service = h("select", { "aria-label": t("Service") });
+    this.service = h("select", { "aria-label": t("Service"), onchange: () => this.#drawFacts() });
     this.result = h("div", { class: "result", role: "status" });
     this.now = h("div", { class: "rows" });
   }
@@ -79,6 +80,10 @@ export class Outlook {
           [t("Steps")]: t("{n} ({each} an epoch)", { n: count(report.total_steps), each: count(report.steps_per_epoch) }),
         }
       : { [t("Pictures")]: "–", [t("Steps")]: "–" };
+    if (report) Object.assign(facts, this.#forecast(report));
+    const sign = JSON.stringify(facts);
+    if (this.facts.dataset.shows === sign) return;
+    this.facts.dataset.shows = sign;
     this.facts.replaceChildren(
       ...Object.entries(facts)
         .filter(([, value]) => value)
@@ -87,6 +92,22 @@ export class Outlook {
     const buckets = report?.buckets ?? [];
     say(this.buckets, buckets.length > 1 ? tn(buckets.length, "{n} picture size", "{n} picture sizes") : "");
     this.buckets.hidden = buckets.length < 2;
+  }
+
+  /** Of the queue and the last trainings; of nothing that is not known. */
+  #forecast(report) {
+    const tasks = this.board?.newest() ?? [];
+    const service = this.service.value;
+    const seconds = lasting(tasks, service, report.total_steps);
+    const { waiting, running, seconds: until } = turnOf(tasks, service);
+    const later = until === null ? t("later") : t("in about {time}", { time: about(until) });
+    const latest = until === null ? t("when an instance is free") : t("in {time} at the latest", { time: about(until) });
+    const start = waiting ? tn(waiting, "{when}, behind {n} other", "{when}, behind {n} others", { when: later }) : running ? latest : t("as soon as it is queued");
+    return {
+      [t("Time")]: seconds !== null && t("about {time}", { time: about(seconds) }),
+      [t("Memory")]: this.#answer.memory && t("over {size}", { size: size(this.#answer.memory) }),
+      [t("Start")]: this.board?.loaded && start,
+    };
   }
 
   #drawProblems() {
@@ -164,6 +185,7 @@ export class Outlook {
     }
     this.now.parentElement.hidden = !tasks.length;
     this.#drawResult();
+    this.#drawFacts();
   }
 
   #drawResult() {

@@ -104,7 +104,7 @@ export class Wish {
     if (kept) this.put(kept.settings, kept);
     await this.#look();
     const wanted = new URLSearchParams(location.search);
-    if (wanted.has("lora")) await this.#tryIt(wanted.get("lora"), wanted.has("grid"));
+    if (wanted.has("lora")) await this.#tryIt(wanted.get("lora"), wanted.has("grid"), wanted.get("checkpoint"));
     // What has been trained or put there meanwhile.
     document.addEventListener("visibilitychange", () => !document.hidden && this.#look());
   }
@@ -124,7 +124,7 @@ export class Wish {
   }
 
   /** The LoRA of a finished training, the model that it was made for, and a prompt that it was trained to draw. */
-  async #tryIt(id, asGrid) {
+  async #tryIt(id, asGrid, checkpoint) {
     history.replaceState(null, "", `${root}/generate`);
     let task;
     try {
@@ -137,8 +137,8 @@ export class Wish {
     const settings = task.details?.settings ?? {};
     const sample = promptOf(settings.sample_prompts ?? "");
     const model = this.#known.models.find(({ path, name }) => [path, name].includes(task.details?.model) || [path, name].includes(lora?.base_model));
-    this.put({ ...sample, prompt: sample.prompt || this.prompt.value, model: model?.path, loras: lora ? [{ name: lora.path, weight: 1 }] : [] }, { mode: asGrid ? "grid" : "pictures", training: id, compare: true });
-    if (!lora && !asGrid) toast(t("Its LoRA is not among those of the data folder any more."), true);
+    this.put({ ...sample, prompt: sample.prompt || this.prompt.value, model: model?.path, loras: checkpoint || lora ? [{ name: checkpoint ?? lora.path, weight: 1 }] : [] }, { mode: asGrid ? "grid" : "pictures", training: id, compare: true });
+    if (!lora && !asGrid && !checkpoint) toast(t("Its LoRA is not among those of the data folder any more."), true);
     this.#store();
     this.button.focus();
   }
