@@ -13,12 +13,13 @@ import ipywidgets
 from app.notebook import words
 from app.notebook.deployment import Pool
 from backend.errors import LorapoolError
-from backend.views import InstanceView, ServiceView, TaskView
+from backend.views import InstanceView, ServiceView, SpentView, TaskView, VitalsView
 
 _BUSY, _IDLE = 1.0, 4.0
 _UNENDED = ("waiting", "assigned", "running")
 _DECISIONS = 12
 _QUEUE = 50
+_GB = 1e9
 
 _SHOWN: WeakKeyDictionary[Pool, PoolMonitor] = WeakKeyDictionary()
 
@@ -30,12 +31,14 @@ class PoolMonitor:
         self._pool = pool
         self._closed = threading.Event()
         self._parts: dict[str, Any] = {
-            name: ipywidgets.HTML() for name in ("services", "instances", "queue", "decisions", "note")
+            name: ipywidgets.HTML()
+            for name in ("services", "instances", "queue", "spent", "decisions", "note")
         }
         titles = {
             "services": "Services",
             "instances": "Instances",
             "queue": "Queue",
+            "spent": "GPU time by user",
             "decisions": "Decisions",
         }
         children = [self._parts["note"]]
@@ -57,6 +60,7 @@ class PoolMonitor:
             instances = client.instances()
             tasks = client.tasks(state=_UNENDED, limit=_QUEUE)
             decisions = client.decisions(self._pool.service.name, limit=_DECISIONS)
+            usage = client.service(self._pool.service.name).usage()
         except LorapoolError as error:
             self._show("note", words.say(str(error), "bad"))
             return False
@@ -65,6 +69,7 @@ class PoolMonitor:
         self._show("services", services_table(services))
         self._show("instances", instances_table(instances, {task.id: task for task in tasks}, now))
         self._show("queue", queue_table(tasks, now))
+        self._show("spent", spent_table(usage.users))
         self._show("decisions", decisions_table(decisions))
         return bool(tasks) or any(each.state in ("starting", "busy", "draining") for each in instances)
 
@@ -113,10 +118,33 @@ def instances_table(instances: Sequence[InstanceView], tasks: Mapping[str, TaskV
         if not doing and each.idle_since:
             doing = f"idle for {words.duration(now - each.idle_since)}"
         rows.append(
-            (each.id[:8], each.state, each.device, doing, ", ".join(each.loaded), str(each.completed))
+            (
+                *(each.id[:8], each.state, each.device, doing, ", ".join(each.loaded)),
+                *(*_fares(each.vitals), str(each.completed)),
+            )
         )
-    head = ("instance", "state", "device", "does", "has loaded", "done")
+    head = ("instance", "state", "device", "does", "has loaded", "memory", "load", "done")
     return words.table(head, rows, "No instance is up; one starts with the next task.")
+
+
+def _fares(vitals: VitalsView | None) -> tuple[str, str]:
+    """Memory and load: of the GPU where there is one, else of the machine, and then that is said."""
+    if vitals is None:
+        return "", ""
+    if not vitals.gpu:
+        used = f"{vitals.memory_used / _GB:.1f} of {vitals.memory_total / _GB:.1f} GB (no GPU)"
+        return used, f"{vitals.cpu_load:.0%} (no GPU)"
+    used = f"{(vitals.gpu_memory_used or 0) / _GB:.1f} of {(vitals.gpu_memory_total or 0) / _GB:.1f} GB"
+    return used, "" if vitals.gpu_load is None else f"{vitals.gpu_load:.0%}"
+
+
+def spent_table(users: Sequence[SpentView]) -> str:
+    """What instances were spent on: for tasks, for starts, and idle after a task."""
+    rows = [
+        (each.user or "nobody in particular", *(words.duration(s) for s in (each.run, each.boot, each.idle)))
+        for each in users
+    ]
+    return words.table(("user", "tasks", "starting", "idle"), rows, "No instance has been used yet.")
 
 
 def queue_table(tasks: Sequence[TaskView], now: float) -> str:
