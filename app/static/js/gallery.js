@@ -137,7 +137,7 @@ export class Gallery {
     );
     const keys = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     dialog.addEventListener("keydown", (event) => {
-      if (keys[event.key] && event.target !== slider) event.preventDefault(), move(...keys[event.key]);
+      if (keys[event.key]) event.preventDefault(), move(...keys[event.key]);
     });
     document.body.append(dialog);
     show();
