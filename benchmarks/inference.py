@@ -29,9 +29,10 @@ from diffusers import DiffusionPipeline
 from backend import samples
 from backend.inference import lora_deltas
 from backend.inference.catalog import Catalog
-from backend.inference.engine import Engine, Ticket
+from backend.inference.engine import Engine
 from backend.inference.model import Applied, LoadedModel
 from backend.inference.request import parse
+from backend.inference.ticket import Ticket
 from backend.training import lora_file
 from backend.training.network import LoraNetwork, NetworkShape
 from backend.training.preload import make_quiet

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from backend import links
 from backend.inference import catalog, drawing, pictures, schedulers
-from backend.inference.engine import Ticket
 from backend.inference.pictures import Infotext
+from backend.inference.ticket import Ticket
 from backend.training.files import write_file
 
 RESULT = "result.json"

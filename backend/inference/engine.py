@@ -6,81 +6,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from backend.errors import InvalidArgument, LorapoolError
-from backend.inference import batching, drawing, lora_deltas, memory, model
+from backend.inference import batching, drawing, memory, model
 from backend.inference.batching import Waiting
-from backend.inference.cache import MemoryCache
-from backend.inference.catalog import Catalog, LoraEntry, ModelEntry, native_side
+from backend.inference.catalog import Catalog, native_side
 from backend.inference.drawing import Abandoned, StepwiseDrawing
-from backend.inference.lora_deltas import LoraFile
 from backend.inference.model import Applied, LoadedModel
 from backend.inference.request import GenerationRequest
+from backend.inference.shelf import Shelf, file_key
+from backend.inference.ticket import ChosenLora, DrawingFailed, Ticket
 
 log = logging.getLogger("lorapool.inference")
 
 MOST_PICTURES = 64
 """Pictures that may be under way together."""
-
-_Cached = LoadedModel | LoraFile
-
-
-class DrawingFailed(LorapoolError):
-    """Drawing ended in a way that another attempt may not."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenLora:
-    """A LoRA of the data folder, the name it was asked by, how strongly, and where the query named it."""
-
-    entry: LoraEntry
-    asked: str
-    weight: float
-    field: str
-
-
-@dataclass(eq=False)
-class Ticket:
-    """One query on its way. `changed` is notified on every step; read the rest with it held. `ended` is set at the end.
-
-    `preview` is (step, pixels (1, height, width, 3)); `error` or `drawn` is set at the end.
-    """
-
-    request: GenerationRequest
-    entry: ModelEntry
-    loras: tuple[ChosenLora, ...]
-    seeds: tuple[int, ...]
-    kind: Hashable
-    since: float = field(default_factory=time.monotonic)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    ended: threading.Event = field(default_factory=threading.Event)
-    phase: str = "waiting for the device"
-    step: int = 0
-    steps: int = 0
-    preview: tuple[int, Tensor] | None = None
-    cancelled: bool = False
-    error: LorapoolError | None = None
-    drawn: list[Image.Image] | Tensor | None = None
-    scheduler: str = ""
-
-    @property
-    def over(self) -> bool:
-        return self.error is not None or self.drawn is not None
-
-    def set(self, **values: Any) -> None:
-        """Change it and tell whoever waits."""
-        with self.changed:
-            for name, value in values.items():
-                setattr(self, name, value)
-            self.changed.notify_all()
-        if self.over:
-            self.ended.set()
 
 
 class Engine:
@@ -96,23 +39,19 @@ class Engine:
         self._kind: Hashable | None = None
         self._model: LoadedModel | None = None
         self._at_once = 1
-        self._cache: MemoryCache[_Cached] | None = None
-        self._names: dict[Hashable, set[str]] = {}
-        self._loaded: tuple[str, ...] = ()
-        self._load_seconds = 0.0
-        self._device: torch.device | None = None
+        self._shelf = Shelf()
         self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
         self._thread.start()
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """The models and LoRAs in memory, by every name that they may be asked by."""
-        return self._loaded
+        return self._shelf.loaded
 
     @property
     def load_seconds(self) -> float:
         """How long the last base model took to be read; 0 before the first."""
-        return self._load_seconds
+        return self._shelf.load_seconds
 
     def submit(self, request: GenerationRequest, seed: int) -> Ticket:
         """Queue a query; `seed` is for one that names none.
@@ -138,8 +77,8 @@ class Engine:
             loras,
             tuple((first + n) % 2**32 for n in range(request.count)),
             kind=(
-                _key(entry),
-                tuple((_key(each.entry), each.weight) for each in loras),
+                file_key(entry),
+                tuple((file_key(each.entry), each.weight) for each in loras),
                 request.width or side,
                 request.height or side,
             ),
@@ -162,7 +101,7 @@ class Engine:
 
     def warm(self, names: list[str]) -> None:
         """Load these again, as far as they are there, once nothing else is to be done."""
-        self._loaded = tuple(names)  # soon: who asks meanwhile may as well come here
+        self._shelf.loaded = tuple(names)  # soon: who asks meanwhile may as well come here
         self._order(lambda: self._warm(names))
 
     def close(self) -> None:
@@ -267,78 +206,37 @@ class Engine:
 
     def _prepare(self, ticket: Ticket) -> None:
         """Have the ticket's model with its LoRAs, and nothing else, in the weights."""
-        self._model = self._of_cache(ticket.entry, ticket)
+        shelf, entry = self._shelf, ticket.entry
+        if not shelf.has(entry):
+            ticket.set(phase="loading the model")
+            self._model = None
+        self._model = shelf.model(entry, asked=ticket.request.model)
         loras = [
-            Applied(str(_key(each.entry)), self._lora(each), each.weight, each.field) for each in ticket.loras
+            Applied(
+                str(file_key(each.entry)),
+                shelf.lora(each.entry, asked=each.asked, field=each.field),
+                each.weight,
+                each.field,
+            )
+            for each in ticket.loras
         ]
         self._model.use(loras)
-        self._name(ticket.entry, ticket.request.model)
-        for each in ticket.loras:
-            self._name(each.entry, each.asked)
-        self._make_room(0)
-
-    def _name(self, entry: ModelEntry | LoraEntry, asked: str) -> None:
-        """Remember what a model or LoRA in memory may be asked by."""
-        self._names.setdefault(_key(entry), set()).update((entry.name, entry.path, asked))
-
-    def _of_cache(self, entry: ModelEntry, ticket: Ticket | None) -> LoadedModel:
-        key = _key(entry)
-        known = self._cached().get(key)
-        if isinstance(known, LoadedModel):
-            return known
-        if ticket is not None:
-            ticket.set(phase="loading the model")
-        self._model = None
-        self._make_room(entry.size)
-        if entry.size > self._cached().budget:
-            raise InvalidArgument(
-                "model",
-                f"{entry.name} has {entry.size / 2**30:.1f} GB, more than the {self._cached().budget / 2**30:.1f} GB "
-                f"that models may take here ({memory.BUDGET})",
-            )
-        device = self._where()
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
-        began = time.monotonic()
-        found = model.load(entry, device, dtype)
-        self._load_seconds = time.monotonic() - began
-        self._cached().put(key, found)
-        return found
-
-    def _lora(self, chosen: ChosenLora) -> LoraFile:
-        key = _key(chosen.entry)
-        known = self._cached().get(key)
-        if isinstance(known, LoraFile):
-            return known
-        found = lora_deltas.read(chosen.entry.file, chosen.field, self._where())
-        self._cached().put(key, found)
-        return found
-
-    def _make_room(self, needed: int) -> None:
-        keep = [key for key, value in self._cached().items() if value is self._model]
-        if self._cached().make_room(needed, keep=keep):
-            model.release()
-        self._note()
+        shelf.tidy(self._model)
 
     def _warm(self, names: list[str]) -> None:
         for name in names:
             try:
                 entry = self._catalog.model(name)
-                self._of_cache(entry, None)
-                self._name(entry, name)
+                if not self._shelf.has(entry):
+                    self._model = None
+                self._shelf.model(entry, asked=name)
             except LorapoolError:
                 continue
-        self._note()
+        self._shelf.tidy(self._model)
 
     def _forget(self) -> None:
         self._model, self._kind = None, None
-        self._cached().clear()
-        model.release()
-        self._note()
-
-    def _note(self) -> None:
-        kept = {key for key, _ in self._cached().items()}
-        self._names = {key: names for key, names in self._names.items() if key in kept}
-        self._loaded = tuple(sorted({name for names in self._names.values() for name in names}))
+        self._shelf.clear()
 
     def _step(self) -> None:
         loaded = self._model
@@ -359,27 +257,6 @@ class Engine:
                 part = pixels[start : start + drawn.pictures]
                 start += drawn.pictures
                 ticket.set(step=drawn.step, drawn=part)
-
-    def _cached(self) -> MemoryCache[_Cached]:
-        if self._cache is None:
-            self._cache = MemoryCache(memory.budget(self._where()), _size)
-        return self._cache
-
-    def _where(self) -> torch.device:
-        if self._device is None:
-            self._device = memory.device()
-        return self._device
-
-
-def _size(cached: _Cached) -> int:
-    return cached.size + (cached.kept if isinstance(cached, LoadedModel) else 0)
-
-
-def _key(entry: ModelEntry | LoraEntry) -> Hashable:
-    """What a file is known by; one that was written anew is another."""
-    index = entry.file / "model_index.json"
-    state = (index if index.is_file() else entry.file).stat()
-    return str(entry.file), state.st_mtime_ns, entry.size
 
 
 def _check_size(loaded: LoadedModel, width: int, height: int) -> None:

@@ -24,9 +24,10 @@ from typing import Any
 from backend import paths
 from backend.errors import InvalidInput, LorapoolError, PathOutsideDataFolder, TooLarge
 from backend.inference import delivery, drawing, pictures
-from backend.inference.engine import Engine, Ticket
+from backend.inference.engine import Engine
 from backend.inference.progress_line import NotWanted, ProgressLine
 from backend.inference.request import parse
+from backend.inference.ticket import Ticket
 from backend.worker.app_request import FINAL, JOB_DIR, LOAD_SECONDS, LOADED, PROGRESS_URL, REQUEST_ID
 
 log = logging.getLogger("lorapool.inference")

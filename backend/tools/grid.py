@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from backend.errors import InvalidArgument, LorapoolError
 from backend.inference import drawing
 from backend.inference.catalog import Catalog
-from backend.inference.engine import Engine, Ticket
+from backend.inference.engine import Engine
 from backend.inference.request import SCHEDULERS, GenerationRequest, LoraChoice
+from backend.inference.ticket import Ticket
 from backend.training.lora_file import read_metadata
 from backend.training.prompts import SamplePrompt
 

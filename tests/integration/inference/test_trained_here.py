@@ -57,6 +57,7 @@ def test_a_lora_of_this_session_and_a_grid_of_its_epochs_and_weights(box: Box, c
 
     # And the finished LoRA has its own name in the list, by which it draws the same
     (lora,) = [each for each in client.models().loras if each.name.startswith("moon-")]
+    assert lora.task == task_id
     by_name = service.generate("a yellow star in sks style", loras={"moon": 1.2}, **KEYS).wait(PATIENCE)
     assert by_name.parameters["loras"] == [{"name": lora.path, "weight": 1.2}]
     assert difference(by_name.images[0], last[1.2]) < 1

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -152,7 +153,14 @@ def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> 
     alone.ready(4)
     requests = [alone.put(f"sleep/{SECONDS}")[1] for _ in range(40)]
     until(lambda: len(alone.book()) >= 12, "some have begun")
-    victim = next(i for i in alone.instances() if len(i["tasks"]) == 2)
+    full: list[dict[str, Any]] = []
+
+    def some_are_full() -> bool:
+        full[:] = [each for each in alone.instances() if len(each["tasks"]) == 2]
+        return bool(full)
+
+    until(some_are_full, "an instance has as many queries as fit")
+    victim = full[0]
     os.kill(victim["pid"], signal.SIGKILL)
 
     def elsewhere() -> bool:

@@ -12,9 +12,10 @@ from torch import Tensor
 from backend import samples
 from backend.inference import model
 from backend.inference.catalog import Catalog
-from backend.inference.engine import Engine, Ticket
+from backend.inference.engine import Engine
 from backend.inference.model import LoadedModel
 from backend.inference.request import parse
+from backend.inference.ticket import Ticket
 
 WAIT = 60.0
 

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel,
 
 from backend import samples
 from backend.errors import InvalidArgument
-from backend.inference.engine import Ticket
+from backend.inference.ticket import Ticket
 from backend.training.single_file import Family
 from tests.support.models import small_file, small_folder
 from tests.unit.inference.conftest import Studio
