@@ -6,11 +6,11 @@ Paths are dotted, as after `reading.py` has spelled them out; `*` stands for the
 from __future__ import annotations
 
 RECORDED: dict[str, str] = {
-    "containers.*.image": "recorded, not pulled: programs start in the environment that lorapool runs in",
+    "containers.*.image": "the image of instances on Kubernetes; elsewhere programs start where lorapool is installed",
     "containers.*.ports": "only `port` is used",
-    "metadata.cpu": "recorded: instances share the CPUs of their machine",
-    "metadata.memory": "recorded: instances share the memory of their machine",
-    "metadata.gpu": "recorded: an instance takes one GPU where there is one",
+    "metadata.cpu": "reserved on Kubernetes; elsewhere instances share the CPUs of their machine",
+    "metadata.memory": "the limit on Kubernetes; elsewhere instances share the memory of their machine",
+    "metadata.gpu": "asked for on Kubernetes; elsewhere an instance takes one GPU where there is one",
     "metadata.resource": "recorded: there are no resource groups here",
     "metadata.resource_burstable": "recorded: there are no resource groups here",
     "metadata.workspace_id": "recorded: there are no workspaces here",

@@ -128,6 +128,8 @@ DEFAULT_TEMPLATE: Json = {
     "spec": {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        # So that somebody buries the orphans of people's programs: the pod's own first process does.
+        "shareProcessNamespace": True,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 1000,
