@@ -18,6 +18,7 @@ from backend.pool.forecast import Forecast
 from backend.pool.history import History
 from backend.pool.launcher import Launcher
 from backend.pool.learnt import Learnt
+from backend.pool.leaving import leaving
 from backend.pool.metrics import Metrics
 from backend.pool.rolling import next_to_leave
 from backend.pool.starts import Starts
@@ -287,7 +288,9 @@ class Pool:
     def _act(self, decision: Decision, seen: Seen, free: list[str] | None, taken: list[str]) -> None:
         by_id = {instance.id: instance for instance in seen.instances}
         self.starts.order(decision.start, self.description, free, taken)
-        for name in (*decision.cancel, *decision.stop, *decision.drain):
+        most = self.autoscaler.max
+        ending = leaving((*decision.stop, *decision.drain), seen.instances, own=self.launcher.name, most=most)
+        for name in (*decision.cancel, *ending):
             self.touched.add(name)
             self.store.run(instances.enter(name, InstanceState.DRAINING, reason=_NOT_NEEDED))
         for name in decision.cancel:
