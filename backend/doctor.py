@@ -23,9 +23,9 @@ from backend.ports import why_not
 from backend.settings import Settings
 from backend.storage import credentials
 from backend.storage.following import pending
-from backend.store import server
+from backend.store import server, services
 from backend.store.connection import Store
-from backend.store.embedded import server_binary
+from backend.store.embedded import EmbeddedStore, server_binary
 
 GB = 1 << 30
 LEAST_FREE, ENOUGH_FREE = 2 * GB, 20 * GB
@@ -62,7 +62,7 @@ def examine(settings: Settings, *, ports: tuple[int, ...] = (8000, 8001)) -> Ite
         lambda: storage(settings),
         lambda: store(settings),
         *(() if running else tuple(_port(settings.host, port) for port in ports)),
-        *((lambda: gateway(running),) if running else ()),
+        *((lambda: gateway(running), lambda: described(settings)) if running else ()),
         gpu,
         torch,
         lambda: models(settings.data_dir),
@@ -224,6 +224,28 @@ def gateway(endpoint: str) -> Finding:
         f"does not answer at {endpoint}",
         "If `lorapool up` runs, see gateway.log in logs/ of the data folder; if it does not, start it.",
     )
+
+
+def described(settings: Settings) -> Finding:
+    """Whether the instances of every service come up."""
+    connection = Store(settings.redis_url or EmbeddedStore(settings.data_dir).url)
+    try:
+        found = [connection.run(services.get(name)) for name in connection.run(services.names())]
+    except LorapoolError as error:
+        return Finding("services", Verdict.NOTE, f"cannot be asked about: {error}", "Mend the store first.")
+    finally:
+        connection.close()
+    trouble = [
+        f"{each.description.name}: {each.trouble}" for each in found if each.trouble and not each.stopped
+    ]
+    if trouble:
+        return Finding(
+            "services",
+            Verdict.FAULT,
+            "; ".join(trouble),
+            "Mend what it says. Where an init command failed, `lorapool service init-log NAME` has what it printed.",
+        )
+    return Finding("services", Verdict.OK, f"{len(found)}, nothing keeps their instances from coming up")
 
 
 def gpu() -> Finding:

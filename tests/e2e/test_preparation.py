@@ -116,6 +116,12 @@ def test_a_failing_command_keeps_the_instance_out_and_says_so(box: Box) -> None:
             text=True,
         )
         assert "no such disk" in shown.stdout, shown.stderr
+        doctor = subprocess.run(
+            [sys.executable, "-m", "backend.cli", "doctor", "--data-dir", str(box.data_dir)],
+            capture_output=True,
+            text=True,
+        )
+        assert doctor.returncode == 1 and "broken: an instance ended before it was ready" in doctor.stdout
         # and starts become rarer: no loop of crashes
         before, began = len(count.read_text().split()), time.monotonic()
         until(lambda: len(count.read_text().split()) > before, "another start", 30.0)
