@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,9 +14,9 @@ from backend.instance import InstanceState
 from backend.pool.kubernetes import launcher as launcher_module
 from backend.pool.kubernetes import watch as watch_module
 from backend.pool.kubernetes import wishes
-from backend.pool.kubernetes.api import connect
+from backend.pool.kubernetes.api import Unreachable, connect
 from backend.settings import Settings
-from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.cluster import TOKEN, Cluster, make_certificate
 from tests.support.cluster.nodes import Node
 from tests.support.cluster.objects import Answer
 from tests.support.cluster.rules import VERSION
@@ -371,3 +372,27 @@ def test_without_a_cluster_it_is_one_clear_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(InvalidArgument, match="no cluster was found"):
         connect(Settings())
+
+
+def test_in_a_pod_it_is_the_service_account_s_cluster_and_namespace(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "namespace").write_text(cluster.namespace)
+    address = urlsplit(cluster.api.url)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(address.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(address.port))
+    loader = "kubernetes.config.incluster_config"
+    monkeypatch.setattr(f"{loader}.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(f"{loader}.SERVICE_CERT_FILENAME", str(cluster.folder / "ca.pem"))
+    monkeypatch.setattr("backend.pool.kubernetes.api._NAMESPACE_OF_THE_POD", tmp_path / "namespace")
+    (tmp_path / "token").write_text(TOKEN)
+    server = connect(Settings())
+    assert server.namespace == cluster.namespace
+    assert server.get(server.pods)["kind"] == "PodList"
+    # somebody else's authority is not believed
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setattr(f"{loader}.SERVICE_CERT_FILENAME", make_certificate(other)[0])
+    with pytest.raises(Unreachable, match="certificate verify failed"):
+        connect(Settings()).get(server.pods)
+    server.close()
