@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
 
 from backend.accounts import Caller
+from backend.errors import Forbidden, StoreUnavailable, Unauthorized
 from backend.gateway.auth import Authority
 from backend.gateway.catalog import Catalog
 from backend.gateway.hub import Hub
@@ -62,6 +65,26 @@ async def caller_of(request: Request) -> Caller:
 
 GatewayHere = Annotated[Gateway, Depends(gateway_of)]
 CallerHere = Annotated[Caller, Depends(caller_of)]
+
+
+async def while_allowed(request: Request, events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """A stream, for as long as its token is good: it is looked at again now and then, and a void one ends it."""
+    looked = time.monotonic()
+    async with contextlib.aclosing(events) as following:  # type: ignore[type-var]
+        async for event in following:
+            if time.monotonic() - looked > RECHECKED:
+                looked = time.monotonic()
+                try:
+                    await caller_of(request)
+                except (Unauthorized, Forbidden):
+                    return
+                except StoreUnavailable:
+                    pass  # nobody was shut out meanwhile: that, too, is written in the store
+            yield event
+
+
+RECHECKED = 5.0
+"""Seconds for which a stream goes on with a token that was revoked."""
 
 
 async def seen_task(gateway: Gateway, caller: Caller, task_id: str) -> Task:

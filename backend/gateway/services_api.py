@@ -8,12 +8,13 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from backend.accounts import Caller
 from backend.errors import InvalidArgument
 from backend.gateway.answers import json_answer
-from backend.gateway.context import CallerHere, Gateway, GatewayHere
+from backend.gateway.context import CallerHere, Gateway, GatewayHere, while_allowed
 from backend.gateway.history import thinned
 from backend.gateway.task_stream import changes, streamed
 from backend.gateway.task_views import instance_view
@@ -233,6 +234,6 @@ async def get_usage(service: str, gateway: GatewayHere, caller: CallerHere) -> R
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-async def follow_changes(gateway: GatewayHere, caller: CallerHere) -> Response:
+async def follow_changes(request: Request, gateway: GatewayHere, caller: CallerHere) -> Response:
     """Which tasks, instances and services change, as server-sent events."""
-    return streamed(changes(gateway, caller.services))
+    return streamed(while_allowed(request, changes(gateway, caller.services)))

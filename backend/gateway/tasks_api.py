@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from backend import paths
@@ -22,6 +23,7 @@ from backend.gateway.context import (
     own_task,
     seen_task,
     task_to_change,
+    while_allowed,
 )
 from backend.gateway.task_stream import Cursor, TaskStream, streamed
 from backend.gateway.task_views import file_views, load, outline, point_view, with_plan, with_plans
@@ -213,6 +215,7 @@ def _file(data_dir: Path, task: str, path: str) -> Path:
 )
 async def follow_task(
     task_id: str,
+    request: Request,
     gateway: GatewayHere,
     caller: CallerHere,
     log: Count = 0,
@@ -223,4 +226,4 @@ async def follow_task(
     """The task as server-sent events, from these cursors or from `Last-Event-ID` on, until it has ended."""
     task = await own_task(gateway, caller, task_id)
     cursor = Cursor.parse(last_event_id) or Cursor(log, scalars, files)
-    return streamed(TaskStream(gateway, task, cursor).events())
+    return streamed(while_allowed(request, TaskStream(gateway, task, cursor).events()))
