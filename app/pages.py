@@ -146,6 +146,11 @@ async def service(request: Request) -> HTMLResponse:
     return page("service", request, ("look", "service"))
 
 
+@router.get("/users")
+async def users(request: Request) -> HTMLResponse:
+    return page("users", request, ("look", "users"))
+
+
 class _Static(StaticFiles):
     """Our own files: asked for again each time, answered with "not modified" as a rule."""
 

@@ -21,20 +21,13 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse
 
-from app import pages
 from app.people import gateway_of, person_of
 from backend.errors import InvalidInput
 
 router = APIRouter()
 
 _MOST = 200
-
-
-@router.get("/users")
-async def users_page(request: Request) -> HTMLResponse:
-    return pages.page("users", request, ("look", "users"))
 
 
 @router.get("/people/me")
@@ -105,5 +98,5 @@ async def _body(request: Request) -> Any:
 
 
 def install(app: FastAPI) -> None:
-    """Add the page and its routes; `app.state` must have `gateway` and `token`."""
+    """Add the routes; `app.state` must have `gateway` and `token`."""
     app.include_router(router)

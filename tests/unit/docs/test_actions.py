@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import data, drawing, languages, live, service, training
+from app import data, drawing, languages, live, service, training, users
 from tests.unit.docs.markdown import ROOT
 from tests.unit.docs.test_pages import understood
 
@@ -24,7 +24,7 @@ ROWS = [
 def requests() -> set[str]:
     """Every request that a page can make: method and path of each route."""
     found = set()
-    for module in (training, data, live, drawing, service, languages):
+    for module in (training, data, live, drawing, service, languages, users):
         for route in module.router.routes:
             path = getattr(route, "path", "")
             found |= {f"{method} {path}" for method in getattr(route, "methods", None) or ("WS",)}
