@@ -29,7 +29,7 @@ from tests.support.gateway_box import TOKEN, Box
 
 CASES = ((200, 20), (200, 200), (200, 2_000), (200, 20_000), (20, 2_000), (2_000, 2_000))
 """Instances, waiting tasks."""
-RATE, SECONDS = 10.0, 8.0
+RATE, SECONDS = 10.0, 6.0
 QUEUES = (20, 200, 2_000, 20_000)
 ROUNDS = 60
 RENEWALS = 20_000
