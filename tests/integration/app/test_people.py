@@ -107,7 +107,14 @@ def test_with_accounts_nobody_comes_in_without_one(studio: Studio) -> None:
         assert "Password or token" in browser.get("/login").text
         for path in ("/live/tasks", "/sets", "/train/choices", "/train/table", "/drawing/history"):
             assert browser.get(path).status_code == 401, path
-        for name, secret in (("ana", "wrong"), ("nobody", PASSWORD), ("", "lp_wrong"), ("ana", TOKEN)):
+        wrong = (
+            ("ana", "wrong"),
+            ("nobody", PASSWORD),
+            ("", "lp_wrong"),
+            ("ana", TOKEN),
+            ("mistyped-pw", "x"),
+        )
+        for name, secret in wrong:
             refused = browser.post("/login", data={"username": name, "secret": secret})
             assert refused.status_code == 401 and "wrong" in refused.text
 
@@ -255,4 +262,5 @@ def test_the_audit_log_says_who_did_what_from_where_and_no_secret(studio: Studio
     assert ("", "change_user", "ana", 200) in did
     assert {entry.source for entry in log if entry.did == "set_priority"} == {"127.0.0.1 via 127.0.0.1"}
     whole = repr(log) + studio.box.log.read_text()
+    assert "mistyped-pw" not in whole
     assert PASSWORD not in whole and TOKEN not in whole and "lp_" not in whole
