@@ -33,11 +33,11 @@ class Settings(BaseSettings):
     inputs of all tasks may take on this machine's disk. `retention` is what is kept of logs, pictures, states and job
     folders (see `storage/retention.py`); below `least_free_gb` on its disk an instance begins no task.
 
-    `launcher` is where instances run; `end_instances` says whether a supervisor that stops ends them, or leaves them to
-    the next one. `ray_address`: the head of a cluster (`10.0.0.1:6379`; '': the one that runs here), and `ray_grows`:
-    whether it adds nodes by itself, so that orders may wait for them. `kubernetes_…`: the namespace and the context of
-    the kube-config ('': as found), a file with the pod that instances are made from, what owns the pods
-    (`Deployment/NAME` or `ConfigMap/NAME`), and how a GPU is called.
+    `launcher` is where instances run ('none': others start them); `end_instances` says whether a supervisor that
+    stops ends them, or leaves them to the next one. `ray_address`: the head of a cluster (`10.0.0.1:6379`; '': the
+    one that runs here), and `ray_grows`: whether it adds nodes by itself, so that orders may wait for them.
+    `kubernetes_…`: the namespace and the context of the kube-config ('': as found), a file with the pod that
+    instances are made from, what owns the pods (`Deployment/NAME` or `ConfigMap/NAME`), and how a GPU is called.
     """
 
     model_config = SettingsConfigDict(env_prefix="LORAPOOL_", populate_by_name=True, extra="ignore")
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     storage_cache_gb: float = Field(default=100.0, gt=0)
     retention: str = "logs=10GB"
     least_free_gb: float = Field(default=1.0, ge=0)
-    launcher: Literal["local", "ray", "kubernetes"] = "local"
+    launcher: Literal["local", "ray", "kubernetes", "none"] = "local"
     end_instances: bool = True
     ray_address: str = ""
     ray_grows: bool = False

@@ -31,7 +31,11 @@ def up(
     ui_port: Annotated[int, typer.Option(help="Port of the front end.")] = 8001,
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Start no front end.")] = False,
     launcher: Annotated[
-        str, typer.Option(envvar="LORAPOOL_LAUNCHER", help="Where instances run: local, ray or kubernetes.")
+        str,
+        typer.Option(
+            envvar="LORAPOOL_LAUNCHER",
+            help="Where instances run: local, ray, kubernetes; none: others start them.",
+        ),
     ] = "local",
     ray_address: Annotated[
         str,

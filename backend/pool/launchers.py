@@ -9,6 +9,7 @@ from backend.errors import InvalidInput
 from backend.paths import LOGS, STORE
 from backend.pool.launcher import Launcher
 from backend.pool.local import LocalLauncher
+from backend.pool.others import NoLauncher
 from backend.pool.templates import Templates
 from backend.settings import Settings
 from backend.store import pools
@@ -22,6 +23,8 @@ def make(settings: Settings, store: Store, on_change: Callable[[], None]) -> Lau
     Raises:
         InvalidInput: it needs something that is not installed, or settings that it was not given.
     """
+    if settings.launcher == "none":
+        return NoLauncher()
     if settings.launcher == "kubernetes":
         return _kubernetes(settings, store, on_change)
     if settings.launcher == "ray":

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import IntEnum
 
 from backend.instance import Instance, InstanceState
 from backend.pool.kubernetes import words
 from backend.pool.kubernetes.api import ApiServer, Json, Refused, Unreachable
 from backend.pool.kubernetes.pod import DEPLOYMENT, INSTANCE, MANAGED_BY, SUPERVISOR, Plan, build, name_of
+from backend.pool.kubernetes.stages import Stages
 from backend.pool.kubernetes.watch import PodWatch
 from backend.pool.kubernetes.wishes import NOW, Action, Create, Delete, Mark, Wish, due
 from backend.pool.launcher import Exit, Order, Progress
@@ -37,30 +37,10 @@ STRAY_AFTER = 5.0
 ACTIVE = 10.0
 """Seconds after the supervisor's last word for which this goes on acting: one that does not lead leaves pods alone."""
 
-PATIENCE = 1800.0
-"""Seconds that a pod may wait for a node, and that its image may take: autoscalers add machines, images are large."""
-
 JUST_NOW = 10.0
 """Seconds for which an instance is believed to have a pod that was not seen yet."""
 
 _LOOK = 1.0
-
-
-class _Stage(IntEnum):
-    """How far the start of a pod is."""
-
-    ORDERED = 0
-    CREATED = 1
-    PLACED = 2
-    RUNS = 3
-
-
-_TEXTS = {
-    _Stage.ORDERED: "",
-    _Stage.CREATED: "its pod waits for a node",
-    _Stage.PLACED: "its node prepares the pod: image, volumes",
-    _Stage.RUNS: "its container runs and gets ready",
-}
 
 
 class KubernetesLauncher:
@@ -87,7 +67,7 @@ class KubernetesLauncher:
         self._in_hand: set[str] = set()
         self._doubtful: dict[str, float] = {}
         self._strays: dict[str, float] = {}
-        self._stages: dict[str, tuple[_Stage, float]] = {}
+        self._stages = Stages()
         self._present: dict[str, Instance] = {}
         self._ordered: set[str] = set()
         self._deployment = ""
@@ -188,28 +168,20 @@ class KubernetesLauncher:
         """What each pod that is not up yet waits for, as API server, scheduler and kubelet say."""
         if self._watch is None:
             return {}
-        found = {}
         with self._lock:
-            for name in self._wishes.keys() | self._watch.pods().keys():
-                instance = self._present.get(name)
-                starting = instance is not None and instance.state is InstanceState.STARTING
-                if name in self._told or not (starting or name in self._ordered):
-                    continue
-                found[name] = self._progress_of(name, self._watch.find(name))
-            found = {name: at for name, at in found.items() if at.text}
-            self._stages = {name: at for name, at in self._stages.items() if name in found}
-        return found
+            pods = self._watch.pods()
+            starting = {
+                each.id for each in self._present.values() if each.state is InstanceState.STARTING
+            } | self._ordered
+            names = ((self._wishes.keys() | pods.keys()) & starting) - self._told
+            self._stages.keep(names)
+            found = {name: self._progress_of(name, pods.get(name)) for name in names}
+        return {name: at for name, at in found.items() if at is not None}
 
-    def _progress_of(self, name: str, pod: Json | None) -> Progress:
-        stage, since = self._stages.get(name, (_Stage.ORDERED, time.time()))
-        reached = _stage_of(pod)
-        if reached > stage:
-            stage, since = reached, time.time()
-        self._stages[name] = (stage, since)
+    def _progress_of(self, name: str, pod: Json | None) -> Progress | None:
         wish = self._wishes.get(name)
-        said = (wish.word if wish is not None else "") or (words.look(pod).words if pod is not None else "")
-        patience = PATIENCE if stage in (_Stage.CREATED, _Stage.PLACED) else 0.0
-        return Progress(said or self._watching.trouble or _TEXTS[stage], since, patience)
+        word = "" if wish is None else wish.word
+        return self._stages.progress(name, pod, word, self._watching.trouble, time.time())
 
     def free_devices(self, taken: Sequence[str], description: Description) -> list[str] | None:
         """As many as one likes: where they fit is the scheduler's business, and how many the quota's."""
@@ -421,11 +393,3 @@ class KubernetesLauncher:
             with self._lock:
                 self._wishes.pop(action.instance, None)
             self._end(action.instance, words.refusal(error, self._server.namespace))
-
-
-def _stage_of(pod: Json | None) -> _Stage:
-    if pod is None:
-        return _Stage.ORDERED
-    if not pod["spec"].get("nodeName"):
-        return _Stage.CREATED
-    return _Stage.RUNS if pod.get("status", {}).get("phase") == "Running" else _Stage.PLACED

@@ -14,6 +14,7 @@ from backend.accounts import Account, Limits
 from backend.instance import InstanceState, Place
 from backend.pool import pool as pool_module
 from backend.pool.learnt import Learnt
+from backend.pool.others import NoLauncher
 from backend.pool.pool import Pool, read_instances
 from backend.records import Progress
 from backend.store import accounts, briefs, instances, plans, pools, services, task_queue, tasks
@@ -505,3 +506,16 @@ def test_an_accounts_limit_holds_its_tasks_back_and_nobody_elses(box: Box) -> No
     box.step()
     states = [box.store.run(tasks.get(task)).state for task in (first, second, others)]
     assert states == [TaskState.ASSIGNED, TaskState.WAITING, TaskState.ASSIGNED]
+
+
+def test_where_others_start_instances_they_get_the_tasks_and_none_is_added(box: Box) -> None:
+    launcher = NoLauncher()
+    box.pool.launcher = launcher
+    task = box.put()
+    box.step()
+    assert not [each for each in read_instances(box.store) if each.service == box.service]
+    theirs = box.instance(launcher="manual")
+    box.step()
+    assert box.task(task).instance == theirs
+    assert box.instance_state(theirs) in (InstanceState.IDLE, InstanceState.BUSY)
+    assert launcher.adopt(box.find(theirs)) and not launcher.holds(theirs)
