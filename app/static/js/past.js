@@ -106,7 +106,7 @@ export class Past {
     const series = Object.values(COLOURS).map((name, i) => ({ stroke: colour(name), width: i ? 1.5 : 2, paths: stepped, points: { show: false } }));
     return {
       ...this.#size(),
-      padding: [10, 16, 0, 0],
+      padding: [10, 30, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
       scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(1, high) * 1.08] } },

@@ -22,6 +22,8 @@
   addEventListener("storage", apply);
   addEventListener("DOMContentLoaded", () => {
     apply();
+    // On a phone the bar is wider than the screen.
+    document.querySelector(".lp-bar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     new MutationObserver(apply).observe(document.body, { attributeFilter: ["class"] });
   });
   addEventListener("click", (event) => {
