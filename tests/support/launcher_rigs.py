@@ -152,6 +152,10 @@ class RayRig(HostRig):
     def traces(self) -> set[str]:
         return super().traces() | self._ray.actors
 
+    def node_of(self, instance: str) -> str:
+        """The node on which an instance is."""
+        return self._ray.node_of(instance)
+
     def abandon(self) -> None:
         self._ray.lose_driver()
         self._ray.close()

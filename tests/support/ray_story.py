@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -49,7 +50,9 @@ def tell(folder: Path, *, gpus: tuple[int, int], trainings: int, steps: int) -> 
     """`up --launcher ray` on two nodes; the second is killed when every GPU has a training and a few have ended."""
     cluster = RayCluster(*gpus)
     try:
-        box = Box(folder / "data", arguments=("--launcher", "ray", "--ray-address", cluster.address))
+        described = _describe(folder, sum(gpus))
+        launcher = ("--launcher", "ray", "--ray-address", cluster.address)
+        box = Box(folder / "data", arguments=(*launcher, str(described)))
         box.start(PYTHONPATH=cluster.python_path)
         try:
             with box.client() as client:
@@ -61,15 +64,21 @@ def tell(folder: Path, *, gpus: tuple[int, int], trainings: int, steps: int) -> 
         cluster.close()
 
 
-def _burst(box: Box, client: Client, cluster: RayCluster, most: int, trainings: int, steps: int) -> Story:
-    # As EAS scales: an instance for each that waits, however soon the others would come to it.
-    autoscaler = {
-        **{"min": 0, "max": most, "strategies": {"avg_waiting_length": 1}},
-        "behavior": {"onZero": {"scaleDownGracePeriodSeconds": 3}},
+def _describe(folder: Path, most: int) -> Path:
+    """The only service. It scales as EAS does: an instance for each that waits, however soon others would come to it."""
+    description = {
+        "metadata": {"name": SERVICE, "type": "ScalableJob", "gpu": 1},
+        "autoscaler": {
+            **{"min": 0, "max": most, "strategies": {"avg_waiting_length": 1}},
+            "behavior": {"onZero": {"scaleDownGracePeriodSeconds": 3}},
+        },
     }
-    client.create_service(
-        {"metadata": {"name": SERVICE, "type": "ScalableJob", "gpu": 1}, "autoscaler": autoscaler}
-    )
+    path = folder / "burst.json"
+    path.write_text(json.dumps(description))
+    return path
+
+
+def _burst(box: Box, client: Client, cluster: RayCluster, most: int, trainings: int, steps: int) -> Story:
     service = client.service(SERVICE)
     began = time.time()
     handles = [

@@ -211,6 +211,11 @@ class RayLauncher:
         with self._lock:
             return set(self._there or ())
 
+    def node_of(self, instance: str) -> str:
+        """Ray's id of the node on which an instance is; '' when it is not known."""
+        with self._lock:
+            return self._known[instance].node if instance in self._known else ""
+
     # the driver
 
     def tend(self, present: Sequence[Instance]) -> None:
