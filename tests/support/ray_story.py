@@ -65,7 +65,7 @@ def tell(folder: Path, *, gpus: tuple[int, int], trainings: int, steps: int) -> 
 
 
 def _describe(folder: Path, most: int) -> Path:
-    """The only service. It scales as EAS does: an instance for each that waits, however soon others would come to it."""
+    """The only service. It scales as EAS does: an instance for each task that waits."""
     description = {
         "metadata": {"name": SERVICE, "type": "ScalableJob", "gpu": 1},
         "autoscaler": {
