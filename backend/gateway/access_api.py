@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.accounts import Caller, Role, ownership, valid_name
@@ -69,7 +70,7 @@ def _may(caller: Caller, path: str | None, owners: ownership.Owners) -> Literal[
 
 
 @router.put("/owners", response_model=AccessView)
-async def set_owner(body: Ownership, gateway: GatewayHere, caller: CallerHere) -> Response:
+async def set_owner(body: Ownership, request: Request, gateway: GatewayHere, caller: CallerHere) -> Response:
     """Say whose a data set or a LoRA is. Administrators may give and take; a service's token only what is nobody's;
     an account may give its own to everybody.
     """
@@ -78,6 +79,7 @@ async def set_owner(body: Ownership, gateway: GatewayHere, caller: CallerHere) -
         raise InvalidArgument("place", "is `datasets/<name>` or `loras/<name>`; nothing was changed")
     if body.owner and not valid_name(body.owner):
         raise InvalidArgument("owner", "is no name of an account; nothing was changed")
+    request.state.audited = f"{place} {body.owner}".strip()
     store = gateway.store
     if caller.administrator and not body.claim:
         await store.run(accounts.give(place, body.owner))

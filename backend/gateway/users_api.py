@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.accounts import Account, Caller, Limits, Role, credentials, valid_name
@@ -127,7 +128,7 @@ async def list_users(gateway: GatewayHere, caller: CallerHere) -> Response:
 
 
 @router.post("/users", response_model=AccountView)
-async def add_user(body: NewUser, gateway: GatewayHere, caller: CallerHere) -> Response:
+async def add_user(body: NewUser, request: Request, gateway: GatewayHere, caller: CallerHere) -> Response:
     """Make an account."""
     caller.need_administrator()
     if not valid_name(body.name) or body.name == "me":
@@ -135,6 +136,7 @@ async def add_user(body: NewUser, gateway: GatewayHere, caller: CallerHere) -> R
             "name",
             "an account's name is 1 to 64 letters, digits and . _ @ + -, not `me`; nothing was changed",
         )
+    request.state.audited = body.name
     if body.password is not None:
         credentials.check_password(body.password)
     account = Account(

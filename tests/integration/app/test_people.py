@@ -259,7 +259,8 @@ def test_the_audit_log_says_who_did_what_from_where_and_no_secret(studio: Studio
     assert ("ana", "set_priority", studio.tasks["ana"], 200) in did
     assert ("ana", "get_log", studio.tasks["bob"], 403) in did
     assert ("", "log_in", "ana", 200) in did and ("", "log_in", "ana", 401) in did
-    assert ("", "change_user", "ana", 200) in did
+    assert ("", "change_user", "ana", 200) in did and ("", "add_user", "ana", 200) in did
+    assert ("", "set_owner", "datasets/cats ana", 200) in did
     assert {entry.source for entry in log if entry.did == "set_priority"} == {"127.0.0.1 via 127.0.0.1"}
     whole = repr(log) + studio.box.log.read_text()
     assert "mistyped-pw" not in whole
