@@ -1,6 +1,7 @@
 """Twenty trainings on a Ray cluster of two nodes with two made-up GPUs each; the second node is killed in the middle.
 
 From zero to four instances over both nodes, kill -9 to a raylet while every instance has a training, back to zero.
+What runs on that node is not killed with it: its instances are given nothing more, and end or hand back what they have.
 Both raylets, the store, the gateway and all trainings share this machine: what counts is that all trainings succeed,
 none twice. Draws the course into docs/images/ray.svg. Needs the extra `ray`.
 """
