@@ -27,7 +27,7 @@ from benchmarks._load import Target, latencies
 from benchmarks._pool import percentile
 from tests.support.gateway_box import TOKEN, Box
 
-CASES = ((200, 20), (200, 200), (200, 2_000), (200, 20_000), (20, 2_000), (2_000, 2_000))
+CASES = ((200, 20), (200, 200), (200, 2_000), (200, 20_000), (20, 2_000), (1_000, 2_000))
 """Instances, waiting tasks."""
 RATE, SECONDS = 10.0, 6.0
 QUEUES = (20, 200, 2_000, 20_000)
