@@ -179,8 +179,8 @@ function adding(read, me) {
     await post("people/users", { name: name.value, role: role.value, password: secret.value });
     toast(t("{name} can log in now.", { name: name.value }));
     name.value = secret.value = "";
-    // With the first account, who has none is asked to log in.
-    if (!me.came_in) setTimeout(() => ask("people/me").catch(() => location.reload()), 500);
+    // With the first account, who has none is asked to log in: the front end knows of it within seconds.
+    if (!me.came_in) for (let i = 1; i <= 6; i++) setTimeout(() => ask("people/me").catch(() => location.reload()), 1500 * i);
     await read();
   });
   return h("form", { onsubmit: add, class: "add" }, h("label", {}, t("Name"), name), h("label", {}, t("Role"), role), h("label", {}, t("Password"), secret), h("button", { class: "lp-button primary" }, t("Add")));
