@@ -142,7 +142,7 @@ def _unset(field: Field, row: Row | None) -> object:
 
 
 def _noise(config: Mapping[str, Any]) -> dict[str, object]:
-    multires = bool(config.get("multires_noise_iterations")) and not config.get("noise_offset")
+    multires = any(key in config for key in NOISE_KEYS["Multires"]) and not config.get("noise_offset")
     kind = str(config.get("noise_offset_type") or ("Multires" if multires else "Original"))
     return {
         "noise_offset_type": kind,

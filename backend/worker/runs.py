@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -53,7 +54,8 @@ class Runs:
         self._templates = (plain_template, training_template)
         self._lost = lost
         self._lock = threading.Lock()
-        self._at_work: set[str] = set()
+        # How often: a task that comes back may begin in one slot while another one still closes the books on it.
+        self._at_work: Counter[str] = Counter()
         self._runs: dict[str, Run] = {}
         self._leaving = False
         self._app: AppProcess | None = None
@@ -77,12 +79,13 @@ class Runs:
     def at_work(self, task: str) -> Iterator[None]:
         """From before the claim of a task until RQ's books about it are closed."""
         with self._lock:
-            self._at_work.add(task)
+            self._at_work[task] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._at_work.discard(task)
+                self._at_work[task] -= 1
+                self._at_work += Counter()  # drops what is at zero
 
     @property
     def busy(self) -> bool:
@@ -123,7 +126,8 @@ class Runs:
                 run.work()
         finally:
             with self._lock:
-                del self._runs[task.id]
+                if self._runs[task.id] is run:
+                    del self._runs[task.id]
             log.info("task %s is out of hand", task.id)
 
     @contextlib.contextmanager

@@ -53,8 +53,10 @@ def test_a_subscription_goes_through(store: Store) -> None:
 
 
 def test_a_blocking_pop_goes_through(store: Store) -> None:
-    threading.Timer(0.2, lambda: store.run(command("LPUSH", "list", "item"))).start()
+    later = threading.Timer(0.2, lambda: store.run(command("LPUSH", "list", "item")))
+    later.start()
     assert store.run(command("BLMOVE", "list", "other", "LEFT", "RIGHT", 5)) == b"item"
+    later.join()
 
 
 def test_the_socket_is_this_user_s_alone(store: Store) -> None:

@@ -70,10 +70,10 @@ class TestOnePodForEachInstance:
         world.cluster.api.hold_events = True
         world.cluster.api.fail("created", lose)
         instance = world.running()
+        # The second is told that it is there already.
+        world.until(lambda: sum(each.verb == "create" for each in world.cluster.api.requests) == 2)
         world.until(lambda: world.launcher._wishes[instance.id].pod is None)
         world.cluster.api.hold_events = False
-        tries = [each for each in world.cluster.api.requests if each.verb == "create"]
-        assert len(tries) == 2, "the second is told that it is there already"
         assert len(world.cluster.pods()) == 1
         assert world.launcher.exits() == []
         assert world.launcher.holds(instance.id)

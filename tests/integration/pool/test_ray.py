@@ -29,7 +29,7 @@ class Cluster(RayRig):
         """A pass: the reaper hears of ends."""
         self.launcher.tend(self.present())
         self.reaper.reap(self.present(), {self.service: 3})
-        self.reasons |= {i.id: i.reason for i in self.present() if i.state is InstanceState.DRAINING}
+        self.reasons |= self.reaper._lost
 
 
 @pytest.fixture
