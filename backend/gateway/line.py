@@ -71,3 +71,8 @@ class WatchedWebSocket(WebSocketsSansIOProtocol):
         if self.line is not None:
             self.line.heard = time.monotonic()
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # A request that cannot be read, such as one with a line that is too long: uvicorn would leave its client
+            # waiting for ever.
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()

@@ -79,6 +79,13 @@ def test_a_websocket_without_accept_gets_json_text(box: Box, name: str) -> None:
     assert (frame["index"], frame["data"], frame["tags"]["color"]) == (1, "MA==", "red")
 
 
+def test_a_request_that_is_too_long_is_answered(box: Box, name: str) -> None:
+    box.create(name)
+    with pytest.raises(InvalidStatus) as refusal, watch(box, name, "u", color="x" * 9000):
+        pass
+    assert refusal.value.response.status_code == 414
+
+
 def test_plain_http_streams_frames_behind_their_length(box: Box, name: str) -> None:
     box.create(name)
     put(box, name, 2)
