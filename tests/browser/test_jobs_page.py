@@ -343,7 +343,7 @@ def test_two_tabs_show_the_same_whoever_acts(
     expect(row(other, running)).to_contain_text("saving, then stopping")
     expect(other.locator(".acts").get_by_role("button", name="Stop", exact=True)).to_have_count(0)
     other.goto("/jobs?task=next")
-    other.click("text=To the end")
+    other.get_by_role("button", name="To the end", exact=True).click()
     gateway.update("next", state="cancelled", finished_at=time.time())
     expect(row(page, "next").locator(".lp-chip")).to_have_text("stopped")
     expect(other.locator(".task .lp-chip")).to_have_text("stopped")
