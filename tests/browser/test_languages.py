@@ -189,7 +189,7 @@ def test_the_browsers_language_is_taken_and_another_one_is_kept(
     page.goto("/")
     expect(page.locator("#f-pretrained_model_name_or_path")).to_contain_text("底模")
     expect(page.locator("#lp-start")).to_have_text("开始训练")
-    expect(page.locator(READY["/"])).to_be_visible(timeout=MAKING)
+    expect(page.locator(READY["/"]).first).to_be_visible(timeout=MAKING)
     page.fill("#f-train_data_dir input", "datasets/nothing")
     page.keyboard.press("Tab")
     expect(page.locator("#f-train_data_dir .lp-problem")).to_have_text("数据目录中没有 datasets/nothing")
