@@ -30,13 +30,14 @@ def instance_view(
 ) -> InstanceView:
     """An instance with what it runs, and what is left of that."""
     held = [active[task] for task in instance.tasks if task in active]
-    # One that is up without being able to work is taken for busy: capacity, but no place for a task.
-    away = instance.unfit and instance.state is InstanceState.IDLE
+    # One that is up without being able to work is taken for busy: capacity, but no place for a task. So is one whose
+    # lease is over and that is not judged yet: the store would refuse it the first in line, and give a later one.
+    away = instance.unfit or instance.lease_left <= 0
     return InstanceView(
         id=instance.id,
-        state=InstanceState.BUSY if away else instance.state,
+        state=InstanceState.BUSY if away and instance.state is InstanceState.IDLE else instance.state,
         created_at=instance.created_at,
-        slots=max(1, len(held)) if instance.unfit else instance.slots,
+        slots=max(1, len(held)) if away else instance.slots,
         running=tuple(
             RunningTask(
                 id=b.id,
