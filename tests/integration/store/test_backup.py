@@ -61,7 +61,9 @@ def test_every_kind_of_value_comes_back(world: World, fresh: Store, tmp_path: Pa
     server.xtrim("lorapool:empty", maxlen=0)
     server.set("lorapool:passing", "1", px=100_000)
     server.set("somebody:else", "1")
-    names = list(server.scan_iter(match="lorapool:*"))
+    # Other tests' tasks are in the store, too, and those that run come back as waiting ones.
+    kinds = ("string", "hash", "list", "set", "zset", "stream", "empty", "passing")
+    names = [f"lorapool:{kind}" for kind in kinds]
     backup.write(world.store, tmp_path / "b")
     assert backup.read_into(fresh, tmp_path / "b", replace=False) >= 9
     there = fresh.redis
