@@ -21,7 +21,7 @@ from app.late import LateInEach
 from app.login import Credentials, Login
 from app.people import People
 from app.pool import Pool
-from app.proxies import Proxies
+from app.proxies import CREDENTIAL, Proxies
 from app.relay import Relays
 from app.security import Guard, PageOnly, is_loopback
 from backend.errors import InvalidInput
@@ -40,6 +40,7 @@ def create_app(
     credentials: Credentials | None = None,
     proxies: Proxies | None = None,
     asks: bool = True,
+    front_end_token: str = "",
 ) -> FastAPI:
     """The front end of the deployment at `endpoint`; without one, a form that prints commands.
 
@@ -51,6 +52,7 @@ def create_app(
         credentials: what lets people in; without any, whoever reaches it is let in, as the front end itself.
         proxies: who may say in a header who somebody is.
         asks: whether a login is asked for as long as there are no accounts.
+        front_end_token: what the gateway believes when one of these proxies says who somebody is; see `People`.
     """
     app = FastAPI(title="lorapool", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.gateway = Gateway(endpoint, token)
@@ -76,7 +78,7 @@ def create_app(
             Login,
             credentials=credentials,
             root_path=root_path,
-            people=People(app.state.gateway) if endpoint else None,
+            people=People(app.state.gateway, front_end_token) if endpoint else None,
             proxies=proxies,
             asks=asks,
         )
@@ -114,6 +116,7 @@ def serve(
             credentials=None if off else credentials,
             proxies=Proxies.read(os.environ),
             asks=credentials.by_name or not is_loopback(host),
+            front_end_token=os.environ.get(CREDENTIAL, ""),
         ),
         host=host,
         port=port,

@@ -64,12 +64,16 @@ def gateway_of(connection: HTTPConnection) -> Gateway:
 class People:
     """The accounts of a deployment, asked for at most every few seconds.
 
+    `front_end_token` is what the gateway believes when a proxy says who somebody is; none: the front end's own token
+    has to be the deployment's for that.
+
     Raises (every method):
         GatewayLost: it does not answer, and nothing is known from before.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, front_end_token: str = "") -> None:
         self._gateway = gateway
+        self._word = front_end_token or None
         self._any: tuple[float, bool] | None = None
         self._known: dict[str, tuple[float, Person | None]] = {}
         self._proved: dict[str, tuple[float, str]] = {}
@@ -116,7 +120,7 @@ class People:
             GatewayRefused: they are wrong (401), or too many were (429).
         """
         given = {"name": name, "password": secret} if name else {"token": secret}
-        return (await self._begin(given, source))[0]
+        return (await self._begin(None, given, source))[0]
 
     async def proved(self, name: str, source: str) -> Person | None:
         """Who a proxy says that it is, None when there is no such account; one session is used by all requests."""
@@ -125,7 +129,7 @@ class People:
             found = await self.who(token) if time.time() < until - _SPARE else None
             if found is None:
                 try:
-                    token, until = await self._begin({"name": name, "proved": True}, source)
+                    token, until = await self._begin(self._word, {"name": name, "proved": True}, source)
                 except GatewayRefused as error:
                     if error.status != 401:
                         raise
@@ -134,8 +138,8 @@ class People:
                 found = await self.who(token)
         return found
 
-    async def _begin(self, given: dict[str, Any], source: str) -> tuple[str, float]:
-        session = await self._gateway.speaking(None, source).post("sessions", given)
+    async def _begin(self, own: str | None, given: dict[str, Any], source: str) -> tuple[str, float]:
+        session = await self._gateway.speaking(own, source).post("sessions", given)
         return str(session["token"]), float(session["expires_at"])
 
     async def log_out(self, token: str) -> None:

@@ -12,6 +12,9 @@ from starlette.types import Scope
 from backend.errors import InvalidArgument
 
 ADDRESSES, HEADER = "LORAPOOL_UI_PROXIES", "LORAPOOL_UI_PROXY_HEADER"
+CREDENTIAL = "LORAPOOL_FRONT_END_TOKEN"
+"""The variable with what the gateway believes when a proxy says who somebody is."""
+
 USUAL = "x-forwarded-user"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -1,7 +1,8 @@
 """The front ends that belong to services: `front_end.script` of a `ScalableJobService`, kept running beside them.
 
 Each is bound to its service by the service's own token: it sees the tasks of that service and no others, and no
-other front end may touch them.
+other front end may touch them. Beside that it has the credential with which it may say who somebody is, should a proxy
+before it ask people.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from backend.accounts import credentials
 from backend.child import Child
 from backend.errors import LorapoolError, StoreUnavailable
 from backend.service import FrontEnd, ServiceType
@@ -45,6 +47,7 @@ def environment(deployed: Deployed, settings: Settings) -> dict[str, str]:
         "LORAPOOL_ENDPOINT": settings.endpoint,
         "LORAPOOL_SERVICE": deployed.description.name,
         "LORAPOOL_TOKEN": deployed.token,
+        "LORAPOOL_FRONT_END_TOKEN": deployed.front_end_token,
     }
 
 
@@ -88,6 +91,9 @@ class FrontEnds:
     def _deployed(self) -> dict[str, Deployed]:
         names = self._store.run(services.names())
         found = self._store.run_all([services.get(name) for name in names])
+        for name in [each.description.name for each in found if not each.front_end_token]:
+            self._store.run_all(services.keep_front_end_token(name, credentials.new_front_end_token()))
+            found = self._store.run_all([services.get(name) for name in names])
         return {deployed.description.name: deployed for deployed in found}
 
     def _follow(self, deployed: dict[str, Deployed]) -> None:
@@ -95,7 +101,7 @@ class FrontEnds:
             self._end(name)
         for name, service in deployed.items():
             front_end = front_end_of(service)
-            version = (front_end, service.token)
+            version = (front_end, service.token, service.front_end_token)
             if name in self._running and self._running[name][0] != version:
                 self._end(name)
             if front_end is not None and name not in self._running:

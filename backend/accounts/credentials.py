@@ -16,6 +16,9 @@ from backend.errors import InvalidArgument
 PREFIX = "lp_"
 """How a token of an account begins, so that scanners for lost secrets can find it."""
 
+FRONT_END_PREFIX = "lpf_"
+"""How the credential begins with which a front end says that it has asked somebody who they are."""
+
 SHORTEST, LONGEST = 8, 200
 _N, _R, _P = 1 << 15, 8, 2
 _MEMORY = 64 << 20
@@ -25,6 +28,11 @@ _ID = 12
 def new_token() -> str:
     """A token; it is shown once and kept nowhere."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def new_front_end_token() -> str:
+    """The credential of a service's front ends."""
+    return FRONT_END_PREFIX + secrets.token_urlsafe(32)
 
 
 def fingerprint(token: str) -> str:

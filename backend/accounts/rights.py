@@ -2,6 +2,7 @@
 
 deployment's token, admin   everything
 a service's token           everything in its service
+a front end's credential    begins sessions for people that it has asked itself, and nothing else
 member                      sees the rows of all tasks, and of its own everything; queues, ends and repeats its own
 viewer                      sees what a member sees, and changes nothing
 """
@@ -29,7 +30,8 @@ class Caller:
     """Who asks: an account (`user`), or with '' the deployment's or a service's own token.
 
     `services` is what the token covers, None: all. `session` names the token of an account, '' for others. `commands`
-    says whether tasks may be any command.
+    says whether tasks may be any command. `front_end`: by the credential of a service's front ends, which begins
+    sessions and opens nothing else.
     """
 
     role: Role = Role.ADMIN
@@ -37,6 +39,7 @@ class Caller:
     user: str = ""
     session: str = ""
     commands: bool = True
+    front_end: bool = False
 
     @property
     def administrator(self) -> bool:
@@ -79,6 +82,18 @@ class Caller:
         """Raises Forbidden unless this is an administrator."""
         if not self.administrator:
             raise Forbidden("this needs an administrator's token; nothing was changed")
+
+    def need_word(self) -> None:
+        """Raises Forbidden unless this one is believed when it says who somebody is.
+
+        The token of a service is in the hands of everybody who uses its queue: none of them may act as an account.
+        """
+        if self.user or not (self.administrator or self.front_end):
+            raise Forbidden(
+                "this token is not believed when it says who somebody is: that takes the credential of a front end "
+                "(LORAPOOL_FRONT_END_TOKEN; an administrator gets it with `lorapool service front-end-token`) or the "
+                "deployment's own token. Nobody was let in; nothing was changed."
+            )
 
     def need_writer(self) -> None:
         """Raises Forbidden for a viewer."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend.cli.options import AsJson, asks_gateway, print_json, print_table
-from backend.errors import InvalidInput
+from backend.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
     from backend.client import Client
@@ -56,6 +56,21 @@ def service_list(client: Client, as_json: AsJson = False) -> None:
 def service_show(client: Client, name: Annotated[str, typer.Argument(help="The service's name.")]) -> None:
     """Show one service, whole, as JSON."""
     print_json(asdict(client.service(name).view()))
+
+
+@app.command("front-end-token")
+@asks_gateway
+def service_front_end_token(
+    client: Client,
+    name: Annotated[str, typer.Argument(help="The service's name.")],
+    new: Annotated[bool, typer.Option("--new", help="Make another one; the present one is void.")] = False,
+) -> None:
+    """Print the credential with which a front end behind a proxy says who somebody is (LORAPOOL_FRONT_END_TOKEN)."""
+    service = client.service(name)
+    view = service.renew_front_end_token() if new else service.view()
+    if not view.front_end_token:
+        raise Forbidden("only an administrator's token is shown the credential of front ends")
+    print(view.front_end_token)
 
 
 @app.command("init-log")

@@ -75,8 +75,12 @@ class People(Connection):
     ) -> SessionView:
         """Begin a session for somebody, as a front end does with its own token; see docs/users.md.
 
+        `proved` needs no password: this client's token has to be the credential of a service's front ends, or the
+        deployment's.
+
         Raises:
             Unauthorized: name, password or token is wrong.
+            Forbidden: this client's token begins no such session.
         """
         body = {"name": name, "password": password, "token": token, "proved": proved}
         return read(SessionView, self.post("sessions", body))

@@ -57,6 +57,10 @@ class Service:
         """Let it work again."""
         return read(ServiceView, self.client.post(self._path("start"), repeat=True))
 
+    def renew_front_end_token(self) -> ServiceView:
+        """Give its front ends another credential (`front_end_token` of the answer); the one they have is void."""
+        return read(ServiceView, self.client.post(self._path("front-end-token")))
+
     def scale(self, instances: int) -> ServiceView:
         """Keep exactly so many instances."""
         body = {"instances": instances}

@@ -107,7 +107,10 @@ def role_of(caller: Caller | None) -> str:
         return ""
     if caller.user:
         return caller.role.value
-    return "deployment" if caller.services is None else f"service {', '.join(sorted(caller.services))}"
+    if caller.services is None:
+        return "deployment"
+    kind = "front end of" if caller.front_end else "service"
+    return f"{kind} {', '.join(sorted(caller.services))}"
 
 
 def source(peer: str, forwarded: str) -> str:

@@ -1,7 +1,8 @@
 """Who asks: tokens as they are, as `Bearer`, or as the signature of the official `PredictClient`.
 
-Every service has a token that covers its own queues and tasks; the administrator's covers everything; accounts have
-tokens of their own, of which only fingerprints are known here. Tokens are compared in constant time, and never logged.
+Every service has a token that covers its own queues and tasks, and a credential with which its front ends begin
+sessions; the administrator's covers everything; accounts have tokens of their own, of which only fingerprints are known
+here. Tokens are compared in constant time, and never logged.
 """
 
 from __future__ import annotations
@@ -77,8 +78,7 @@ class Authority:
         """
         if not authorization.strip():
             raise Unauthorized("no token: send it in the header Authorization. Nothing was changed.")
-        bearer = authorization[: len(_BEARER)].lower() == _BEARER
-        given = authorization[len(_BEARER) :] if bearer else authorization
+        given = _plain(authorization)
 
         def fits(token: str) -> bool:
             if request is not None and authorization.startswith(_SIGNED):
@@ -95,6 +95,19 @@ class Authority:
         if not own:
             raise Unauthorized("this token is not known here. Nothing was changed.")
         return Caller(services=own)
+
+    async def front_end(self, authorization: str) -> Caller:
+        """Who begins a session: a front end by its own credential, which is taken here alone, or a `caller`."""
+        given = _plain(authorization)
+        if not given.startswith(credentials.FRONT_END_PREFIX):
+            return await self.caller(authorization, None, None)
+        for service in await self._catalog.all():
+            if same(given, service.front_end_token):
+                own = frozenset({service.description.name})
+                return Caller(role=Role.VIEWER, services=own, commands=False, front_end=True)
+        raise Unauthorized(
+            "this credential of a front end is not known here, or was replaced. Nobody was let in."
+        )
 
     async def account(self, token: str) -> Caller:
         """Who has this token of an account; raises Unauthorized."""
@@ -116,6 +129,12 @@ class Authority:
             session=kept,
             commands=account.commands or account.role is Role.ADMIN,
         )
+
+
+def _plain(authorization: str) -> str:
+    """The token of a header, without `Bearer`."""
+    bearer = authorization[: len(_BEARER)].lower() == _BEARER
+    return authorization[len(_BEARER) :] if bearer else authorization
 
 
 def _both(account: frozenset[str] | None, token: Iterable[str] | None) -> frozenset[str] | None:

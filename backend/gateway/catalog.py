@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from backend.accounts import credentials
 from backend.errors import NotFound
 from backend.gateway.hub import Hub
 from backend.queue import limits
@@ -35,6 +36,9 @@ class Catalog:
         if self._configured.get(name) != deployed.description:
             await self._store.run_all(limits.calls(deployed.description))
             self._configured[name] = deployed.description
+        if not deployed.front_end_token:
+            await self._store.run_all(services.keep_front_end_token(name, credentials.new_front_end_token()))
+            deployed = await self._store.run(services.get(name))
         self._known[name] = (time.monotonic(), deployed)
         return deployed
 

@@ -63,8 +63,17 @@ async def caller_of(request: Request) -> Caller:
     return caller
 
 
+async def front_end_of(request: Request) -> Caller:
+    """Which front end asks: by its own credential, or by any other token."""
+    authorization = request.headers.get("authorization", "")
+    caller = await gateway_of(request).authority.front_end(authorization)
+    request.state.caller = caller
+    return caller
+
+
 GatewayHere = Annotated[Gateway, Depends(gateway_of)]
 CallerHere = Annotated[Caller, Depends(caller_of)]
+FrontEndHere = Annotated[Caller, Depends(front_end_of)]
 
 
 async def while_allowed(request: Request, events: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from backend.accounts import credentials
 from backend.errors import InvalidArgument
 from backend.gateway.answers import json_answer, plain_json
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
@@ -115,6 +116,17 @@ async def _set_stopped(gateway: Gateway, caller: CallerHere, name: str, *, stopp
         await gateway.store.run(call)
     gateway.catalog.forget(name)
     view = await service_view(gateway, await gateway.catalog.get(name), token=False)
+    return json_answer(as_json(view))
+
+
+@router.post("/services/{service}/front-end-token", response_model=ServiceView)
+async def renew_front_end_token(service: str, gateway: GatewayHere, caller: CallerHere) -> Response:
+    """Give the service's front ends another credential; with the one they have they begin no session any more."""
+    caller.need_administrator()
+    await gateway.catalog.get(service)
+    await gateway.store.run_all(services.replace_front_end_token(service, credentials.new_front_end_token()))
+    gateway.catalog.forget(service)
+    view = await service_view(gateway, await gateway.catalog.get(service), token=True)
     return json_answer(as_json(view))
 
 

@@ -84,6 +84,7 @@ async def service_view(
         instances=len(here),
         description=description.raw,
         token=deployed.token if token else None,
+        front_end_token=deployed.front_end_token if token else None,
         trouble=deployed.trouble,
         warnings=list(warnings),
     )

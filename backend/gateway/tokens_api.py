@@ -1,7 +1,8 @@
 """The control API about what proves who one is: tokens of accounts, and the sessions of front ends.
 
 A session is a token that a login made. A front end asks for it with its own token, and the session never may more than
-that one: through the front end of one service nobody gets into another.
+that one: through the front end of one service nobody gets into another. Who logs in proves it with a password or a
+token; only the credential of a front end, or the deployment's token, is believed without that (`proved`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from backend.accounts import Account, Caller, Role, credentials, valid_name
 from backend.errors import Conflict, Forbidden, NotFound, OverLimit, Unauthorized
 from backend.gateway.answers import json_answer
-from backend.gateway.context import CallerHere, Gateway, GatewayHere
+from backend.gateway.context import CallerHere, FrontEndHere, Gateway, GatewayHere
 from backend.gateway.users_api import UserName, account_of
 from backend.store import accounts
 from backend.store.accounts import Token
@@ -55,10 +56,14 @@ class NewToken(BaseModel):
 
 
 @router.post("/sessions", response_model=SessionView)
-async def log_in(body: Login, request: Request, gateway: GatewayHere, caller: CallerHere) -> Response:
-    """Begin a session for somebody, asked by a front end with the deployment's or a service's token."""
+async def log_in(body: Login, request: Request, gateway: GatewayHere, caller: FrontEndHere) -> Response:
+    """Begin a session for somebody. A front end asks: for who proves it, with the deployment's or a service's token;
+    for whom a proxy has asked (`proved`), with the credential of the service's front ends or the deployment's token.
+    """
     if caller.user:
         raise Forbidden("only a front end, with the deployment's or a service's own token, begins sessions")
+    if body.proved:
+        caller.need_word()
     # What is no account's name may be a password at the wrong place: that is not written down.
     if body.name and await gateway.store.run(accounts.maybe(body.name)) is not None:
         request.state.audited = body.name

@@ -17,6 +17,8 @@ from backend.store.keys import key
 class Deployed:
     """A service as the store knows it. `token` is its own token; times are seconds since the epoch.
 
+    `front_end_token` is what its front ends begin sessions with, for people that a proxy has asked.
+
     `served`: a supervisor has looked after it; `trouble`: why no instance of it comes up, empty when nothing is wrong.
     """
 
@@ -26,6 +28,7 @@ class Deployed:
     stopped: bool = False
     served: bool = False
     trouble: str = ""
+    front_end_token: str = ""
 
 
 def save(
@@ -43,6 +46,16 @@ def save(
         command("SADD", key("services"), description.name),
         _announce(description.name),
     ]
+
+
+def keep_front_end_token(name: str, token: str) -> list[Call[Any]]:
+    """Give a service that has none (it was deployed by an older lorapool) the credential of its front ends."""
+    return [command("HSETNX", key("service", name), "front_end_token", token), _announce(name)]
+
+
+def replace_front_end_token(name: str, token: str) -> list[Call[Any]]:
+    """Another credential for its front ends; the one that they have is void."""
+    return [command("HSET", key("service", name), "front_end_token", token), _announce(name)]
 
 
 def set_stopped(name: str, stopped: bool) -> list[Call[Any]]:
@@ -87,6 +100,7 @@ def get(name: str) -> Call[Deployed]:
             fields.get("stopped") == "1",
             fields.get("served") == "1",
             fields.get("trouble", ""),
+            fields.get("front_end_token", ""),
         )
 
     return command("HGETALL", key("service", name)).then(read)

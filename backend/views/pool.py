@@ -58,7 +58,8 @@ class InitLogView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """One service. `min` and `max` are its bounds of instances; `token` is shown to the administrator only.
+    """One service. `min` and `max` are its bounds of instances; `token` and `front_end_token` are shown to
+    the administrator only.
 
     `trouble` is why no instance comes up, empty when nothing is wrong.
     """
@@ -74,6 +75,7 @@ class ServiceView:
     instances: int
     description: dict[str, Any]
     token: str | None = None
+    front_end_token: str | None = None
     warnings: list[str] = field(default_factory=list)
     trouble: str = ""
 

@@ -50,10 +50,16 @@ async def _without_the_form(app: Any) -> AsyncIterator[None]:
 
 
 @contextmanager
-def serving(box: Box, token: str, proxies: Proxies | None = None) -> Iterator[str]:
+def serving(box: Box, token: str, proxies: Proxies | None = None, front_end_token: str = "") -> Iterator[str]:
     port = free_port()
     app = create_app(
-        box.url, token, box.data_dir, credentials=Credentials(token), proxies=proxies, asks=False
+        box.url,
+        token,
+        box.data_dir,
+        credentials=Credentials(token),
+        proxies=proxies,
+        asks=False,
+        front_end_token=front_end_token,
     )
     app.router.lifespan_context = _without_the_form
     config = uvicorn.Config(app, "127.0.0.1", port, log_level="error", proxy_headers=False)
@@ -247,6 +253,19 @@ def test_only_a_proxy_that_is_named_may_say_who_somebody_is(studio: Studio) -> N
         assert unknown.status_code == 403 and "mallory" in unknown.json()["message"]
         twice = [("x-forwarded-user", "boss"), ("x-forwarded-user", "bob")]
         assert browser.get("/live/tasks", headers=twice).status_code == 401
+
+
+def test_behind_a_proxy_the_token_of_a_service_alone_makes_nobody_an_account(studio: Studio) -> None:
+    said = {"x-forwarded-user": "boss"}
+    proxies = Proxies.read({"LORAPOOL_UI_PROXIES": "127.0.0.1"})
+    with studio.box.client() as client:
+        service = client.service("other").view()
+    assert service.token and service.front_end_token
+    with serving(studio.box, service.token, proxies) as url:
+        refused = httpx.get(f"{url}/live/tasks", headers=said, trust_env=False)
+    assert refused.status_code == 403 and "LORAPOOL_FRONT_END_TOKEN" in refused.json()["message"]
+    with serving(studio.box, service.token, proxies, service.front_end_token) as url:
+        assert httpx.get(f"{url}/people/me", headers=said, trust_env=False).json()["name"] == "boss"
 
 
 def test_the_audit_log_says_who_did_what_from_where_and_no_secret(studio: Studio) -> None:

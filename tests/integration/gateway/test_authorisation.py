@@ -15,31 +15,36 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.support.gateway_box import TOKEN, Box
+from backend.store.keys import key
+from tests.support.gateway_box import TOKEN, Box, eventually
 
-WHO = ("nobody", "wrong", "other", "viewer", "member", "owner", "service", "admin", "deployment")
-"""No token, a wrong one, another service's; accounts: a viewer, a member, the member whose task it is; the service's
-own token; an account that is an administrator; the deployment's token."""
+WHO = ("nobody", "wrong", "front end", "other", "viewer", "member", "owner", "service", "admin", "deployment")
+"""No token, a wrong one, the credential of the service's front ends, another service's token; accounts: a viewer, a
+member, the member whose task it is; the service's own token; an account that is an administrator; the deployment's
+token."""
 
 Statuses = tuple[int, ...]
 
-OPEN = (200,) * 9
-ANYBODY = (401, 401, *(200,) * 7)
+OPEN = (200,) * 10
+ANYBODY = (401, 401, 401, *(200,) * 7)
 """Answers everybody who has a token with what that token covers."""
-SERVICE = (401, 401, 403, *(200,) * 6)
+SERVICE = (401, 401, 401, 403, *(200,) * 6)
 """What everybody sees who shares a service."""
-ADMINISTRATOR = (401, 401, 403, 403, 403, 403, 403, 200, 200)
-METRICS = (401, 401, 200, 403, 403, 403, 200, 200, 200)
-SELF = (401, 401, 403, 403, 403, 200, 403, 200, 200)
+ADMINISTRATOR = (401, 401, 401, 403, 403, 403, 403, 403, 200, 200)
+METRICS = (401, 401, 401, 200, 403, 403, 403, 200, 200, 200)
+SELF = (401, 401, 401, 403, 403, 403, 200, 403, 200, 200)
 """An account, about itself."""
-FRONT_END = (401, 401, 200, 403, 403, 403, 200, 403, 200)
-BY_LINK = (403,) * 9
+LOGIN = (401, 401, 200, 200, 403, 403, 403, 200, 403, 200)
+"""A front end, for somebody who gives a password or a token."""
+PROVED = (401, 401, 200, 403, 403, 403, 403, 403, 403, 200)
+"""A front end, for somebody whom a proxy has asked: nothing else proves who it is."""
+BY_LINK = (403,) * 10
 """Opened by a signed link, which these requests have not."""
 
 
 def contents(status: int = 200) -> Statuses:
     """What a task's owner may, and who operates its service."""
-    return (401, 401, 403, 403, 403, *(status,) * 4)
+    return (401, 401, 401, 403, 403, 403, *(status,) * 4)
 
 
 CONTROL: dict[tuple[str, str], Statuses] = {
@@ -54,7 +59,7 @@ CONTROL: dict[tuple[str, str], Statuses] = {
     ("GET", "/api/v1/services/{service}/history"): SERVICE,
     ("GET", "/api/v1/services/{service}/scaling"): SERVICE,
     ("GET", "/api/v1/services/{service}/usage"): SERVICE,
-    ("GET", "/api/v1/services/{service}/init-log"): (401, 401, 403, 403, 403, 403, 200, 200, 200),
+    ("GET", "/api/v1/services/{service}/init-log"): (401, 401, 401, 403, 403, 403, 403, 200, 200, 200),
     ("PUT", "/api/v1/services/{service}"): ADMINISTRATOR,
     ("POST", "/api/v1/services/{service}/stop"): ADMINISTRATOR,
     ("POST", "/api/v1/services/{service}/start"): ADMINISTRATOR,
@@ -67,7 +72,7 @@ CONTROL: dict[tuple[str, str], Statuses] = {
     ("GET", "/api/v1/decisions"): SERVICE,
     ("GET", "/api/v1/events"): ANYBODY,
     ("GET", "/api/v1/models"): ANYBODY,
-    ("POST", "/api/v1/services/{service}/tasks"): (401, 401, 403, 403, *(200,) * 5),
+    ("POST", "/api/v1/services/{service}/tasks"): (401, 401, 401, 403, 403, *(200,) * 5),
     ("GET", "/api/v1/tasks"): SERVICE,
     ("GET", "/api/v1/tasks/{task_id}"): SERVICE,
     ("POST", "/api/v1/tasks/{task_id}/priority"): contents(),
@@ -91,12 +96,13 @@ CONTROL: dict[tuple[str, str], Statuses] = {
     ("POST", "/api/v1/users/{user}/tokens"): SELF,
     ("DELETE", "/api/v1/users/{user}/tokens/{token_id}"): tuple(404 if s == 200 else s for s in SELF),
     ("POST", "/api/v1/access"): ANYBODY,
-    ("PUT", "/api/v1/owners"): (401, 401, 200, 403, 403, 403, 200, 200, 200),
+    ("PUT", "/api/v1/owners"): (401, 401, 401, 200, 403, 403, 403, 200, 200, 200),
     ("GET", "/api/v1/audit"): ADMINISTRATOR,
-    ("POST", "/api/v1/sessions"): FRONT_END,
+    ("POST", "/api/v1/sessions"): LOGIN,
+    ("POST", "/api/v1/services/{service}/front-end-token"): ADMINISTRATOR,
     ("DELETE", "/api/v1/users/{user}"): ADMINISTRATOR,
     ("DELETE", "/api/v1/services/{service}"): (*ADMINISTRATOR[:-1], 404),
-    ("DELETE", "/api/v1/sessions/current"): (401, 401, 409, 200, 200, 200, 401, 200, 409),
+    ("DELETE", "/api/v1/sessions/current"): (401, 401, 401, 409, 200, 200, 200, 401, 200, 409),
 }
 """What they are answered, in the order of `WHO`; what ends something comes last."""
 
@@ -136,7 +142,7 @@ def of_queue(right: str, status: int) -> Statuses:
     """Accounts that do not operate the service put their tasks, and see how many there are."""
     viewer = status if right == LOOK else 403
     member = 403 if right == OPERATE else status
-    return (401, 401, 403, viewer, member, member, status, status, status)
+    return (401, 401, 401, 403, viewer, member, member, status, status, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +180,11 @@ def asked(box: Box, name: str) -> Iterator[Asked]:
             client.add_user(account, role=role, commands=True)
         viewer, member, owner, admin = (client.make_token(each, "for the test").token for each in accounts)
         assert owner is not None
+        front_end = client.service(name).view().front_end_token
     with box.client(owner) as client:
         task = client.service(name).submit(command="true", files={"a.txt": "a"})
     with httpx.Client(base_url=box.url, timeout=20.0) as http:
-        tokens = (None, "wrong", other, viewer, member, owner, own, admin, TOKEN)
+        tokens = (None, "wrong", front_end, other, viewer, member, owner, own, admin, TOKEN)
         yield Asked(http, name, task.id, accounts[2], tokens)
 
 
@@ -214,7 +221,7 @@ def test_the_control_api(box: Box, asked: Asked) -> None:
         ("POST", "/api/v1/users/{user}/tokens"): {"name": "another"},
         ("POST", "/api/v1/access"): {"paths": ["datasets"]},
         ("PUT", "/api/v1/owners"): {"place": f"datasets/{asked.service}-@n", "owner": asked.user},
-        ("POST", "/api/v1/sessions"): {"name": asked.user, "proved": True},
+        ("POST", "/api/v1/sessions"): {"name": asked.user, "password": "new password"},
     }
     found = {}
     for method, path in CONTROL:
@@ -231,6 +238,34 @@ def test_the_control_api(box: Box, asked: Asked) -> None:
         found[method, path] = asked.statuses(method, url, bodies.get((method, path)))
 
     assert found == CONTROL
+
+
+def test_only_a_front_end_is_believed_when_it_says_who_somebody_is(box: Box, asked: Asked) -> None:
+    for name in (asked.user, f"{asked.service}-admin"):
+        assert asked.statuses("POST", "/api/v1/sessions", {"name": name, "proved": True}) == PROVED, name
+    front_end = asked.tokens[WHO.index("front end")]
+    assert front_end is not None
+    with box.client(front_end) as client:
+        session = client.log_in(name=f"{asked.service}-admin", proved=True)
+    with box.client(session.token) as client:
+        assert client.me().services == [asked.service], "a session covers more than its front end"
+    with box.client() as client:
+        new = client.service(asked.service).renew_front_end_token().front_end_token
+        last = client.audit(limit=20).entries
+    wanted = {"name": asked.user, "proved": True}
+    assert asked.statuses("POST", "/api/v1/sessions", wanted)[WHO.index("front end")] == 401
+    assert new and new != front_end
+    assert ("log_in", f"front end of {asked.service}") in {(entry.did, entry.role) for entry in last}
+    assert ("log_in", f"service {asked.service}", 403) in {(e.did, e.role, e.status) for e in last}
+
+
+def test_a_service_of_an_older_deployment_gets_a_credential_for_its_front_ends(box: Box, name: str) -> None:
+    box.create(name, "ScalableJob")
+    with box.store().redis as raw:
+        raw.hdel(key("service", name), "front_end_token")
+        raw.publish(key("events"), json.dumps({"kind": "service", "id": name, "service": name}))
+    with box.client() as client:
+        eventually(lambda: client.service(name).view().front_end_token)
 
 
 def test_the_queues(asked: Asked) -> None:
@@ -256,13 +291,24 @@ def test_watchers_over_a_websocket(box: Box, asked: Asked) -> None:
         except InvalidStatus as refused:
             found.append(refused.response.status_code)
 
-    assert found == [401, 401, 403, 403, 403, 403, 101, 101, 101]
+    assert found == [401, 401, 401, 403, 403, 403, 403, 101, 101, 101]
 
 
 def test_a_service_that_does_not_exist_is_no_secret_to_who_has_a_token_and_one_to_others(
     asked: Asked,
 ) -> None:
     accounts = (404,) * 5
-    assert asked.statuses("GET", "/api/predict/missing?_attrs_=true") == (401, 401, 404, 404, *accounts)
-    assert asked.statuses("GET", "/api/v1/services/missing") == (401, 401, 403, 404, 404, 404, 403, 404, 404)
-    assert asked.statuses("GET", "/api/v1/tasks/missing") == (401, 401, 404, 404, *accounts)
+    assert asked.statuses("GET", "/api/predict/missing?_attrs_=true") == (401, 401, 401, 404, 404, *accounts)
+    assert asked.statuses("GET", "/api/v1/services/missing") == (
+        401,
+        401,
+        401,
+        403,
+        404,
+        404,
+        404,
+        403,
+        404,
+        404,
+    )
+    assert asked.statuses("GET", "/api/v1/tasks/missing") == (401, 401, 401, 404, 404, *accounts)
