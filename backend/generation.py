@@ -126,7 +126,7 @@ class GridRun:
         heard = time.monotonic()
         while self._left:
             for view in self._ended():
-                cell = self._left.pop(view.id).filled(*self._picture(view))
+                cell = self._left.pop(view.id).filled(*self._picture(view), view.instance)
                 self.cells[cell.row, cell.column] = cell
                 heard = time.monotonic()
                 yield cell

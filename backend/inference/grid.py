@@ -21,7 +21,10 @@ _SMALLEST = 128
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One picture of a grid: its place, what it is drawn with, and, once it has come, the PNG or why there is none."""
+    """One picture of a grid: its place, what it is drawn with, and, once it has come, the PNG or why there is none.
+
+    `instance` is the one that drew it.
+    """
 
     row: int
     column: int
@@ -29,15 +32,16 @@ class Cell:
     weight: float
     image: bytes | None = None
     error: str = ""
+    instance: str = ""
 
     @property
     def checkpoint_label(self) -> str:
         """The file's name without its ending."""
         return PurePosixPath(self.checkpoint).stem
 
-    def filled(self, image: bytes | None, error: str) -> Cell:
+    def filled(self, image: bytes | None, error: str, instance: str = "") -> Cell:
         """The same with what came of it."""
-        return replace(self, image=image, error=error)
+        return replace(self, image=image, error=error, instance=instance)
 
 
 @dataclass(frozen=True, slots=True)

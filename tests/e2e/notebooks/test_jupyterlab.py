@@ -30,7 +30,7 @@ PICTURES = os.environ.get("SCREENSHOTS", "")
 def lab(tmp_path_factory: pytest.TempPathFactory, box: Box) -> Iterator[str]:
     """The address of the first notebook in a JupyterLab that may ask nothing of the internet."""
     folder = tmp_path_factory.mktemp("lab")
-    book = with_parameters("01_train_a_lora", {"DATA": str(box.data_dir), "STEPS": 400})
+    book = with_parameters("01_train_a_lora", {"DATA": str(box.data_dir), "EPOCHS": 11})
     nbformat.write(book, folder / "train.ipynb")
     port = free_port()
     with (folder / "lab.log").open("w") as log:
