@@ -9,6 +9,7 @@
     ├── Forbidden                  a good token that does not cover this (403)
     ├── NotFound                   no such service, task, instance or file (404)
     ├── Conflict                   the thing is in a state that does not allow this (409)
+    │   └── FormerName             a name was somebody's, or things are kept under it: it is given to nobody else
     ├── OverLimit                  an account has used up what it may have (429)
     ├── QueueFull                  a queue is at its capacity (450, as EAS answers)
     ├── StaleAttempt               a late word from an attempt that is no longer the task's current one
@@ -88,6 +89,10 @@ class Conflict(LorapoolError):
     """The thing exists, but its state does not allow this."""
 
     status = 409
+
+
+class FormerName(Conflict):
+    """The name of a new account was that of another one, or something is kept under it."""
 
 
 class QueueFull(LorapoolError):

@@ -49,12 +49,22 @@ def user_add(
     gpu_seconds: Seconds = "none",
     service: Services = None,
     commands: Commands = False,
+    returning: Annotated[
+        bool,
+        typer.Option("--returning", help="Whoever had this name comes back, and gets what is kept under it."),
+    ] = False,
 ) -> None:
     """Make an account; without a password, print a token for it, which is shown this once."""
     secret = _new_password() if password else None
     limits = {"running": _whole(running), "queued": _whole(queued), "gpu_seconds": _number(gpu_seconds)}
     view = client.add_user(
-        name, role=role, password=secret, limits=limits, services=service or (), commands=commands
+        name,
+        role=role,
+        password=secret,
+        limits=limits,
+        services=service or (),
+        commands=commands,
+        returning=returning,
     )
     made = None if password else client.make_token(name, "the first")
     print(f"{view.name} is a {view.role}", file=sys.stderr)
@@ -152,7 +162,7 @@ def user_remove(
     client: Client,
     name: User,
 ) -> None:
-    """Remove an account and its tokens; its tasks and files stay, and stay its name's."""
+    """Remove an account and its tokens; its tasks and files stay, and nobody else gets its name."""
     client.remove_user(name)
     print(f"{name} was removed")
 

@@ -34,14 +34,17 @@ class People(Connection):
         limits: Mapping[str, float | None] | None = None,
         services: Iterable[str] = (),
         commands: bool = False,
+        returning: bool = False,
     ) -> AccountView:
         """Make an account. `limits` are running, queued and gpu_seconds (in a day); `services` none: all.
 
+        `returning`: whoever had that name comes back, and gets the tasks, data and LoRAs that are kept under it.
+
         Raises:
-            Conflict: there is one of that name.
+            Conflict: there is one of that name, or there was, or something is kept under it.
         """
         body: dict[str, Any] = {"name": name, "role": role, "password": password, "commands": commands}
-        body |= {"limits": dict(limits or {}), "services": list(services)}
+        body |= {"limits": dict(limits or {}), "services": list(services), "returning": returning}
         return read(AccountView, self.post("users", body))
 
     def change_user(self, name: str, **changes: Any) -> AccountView:
@@ -49,7 +52,7 @@ class People(Connection):
         return read(AccountView, self.patch(_user(name), changes))
 
     def remove_user(self, name: str) -> AccountView:
-        """Remove an account and its tokens; its tasks and files stay."""
+        """Remove an account and its tokens; its tasks and files stay, and nobody else gets its name."""
         return read(AccountView, self.delete(_user(name)))
 
     def set_password(self, name: str, password: str, *, old: str = "") -> AccountView:

@@ -152,7 +152,8 @@ async def revoke_token(user: UserName, token_id: str, gateway: GatewayHere, call
 
 
 async def _keep(gateway: Gateway, user: str, token: str, kept: Token) -> None:
-    await gateway.store.run_all(accounts.keep_token(user, credentials.fingerprint(token), kept))
+    if not await gateway.store.run(accounts.keep_token(user, credentials.fingerprint(token), kept)):
+        raise NotFound(f"there is no account {user!r} any more; nobody was given a token")
 
 
 async def _good(gateway: Gateway, user: str) -> dict[str, Token]:

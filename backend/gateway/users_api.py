@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.accounts import Account, Caller, Limits, Role, credentials, valid_name
-from backend.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from backend.errors import Conflict, Forbidden, FormerName, InvalidArgument, NotFound
 from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.store import accounts, usage
+from backend.store.names import kept_under
 from backend.views import AccountList, AccountUsage, AccountView, LimitsView, as_json
 
 router = APIRouter(tags=["users"])
@@ -39,7 +40,10 @@ class LimitsBody(BaseModel):
 
 
 class NewUser(BaseModel):
-    """A new account. Without a password it comes in with tokens, or through a proxy that has asked."""
+    """A new account. Without a password it comes in with tokens, or through a proxy that has asked.
+
+    `returning`: the person who had this name comes back, and gets what is kept under it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,6 +53,7 @@ class NewUser(BaseModel):
     limits: LimitsBody = LimitsBody()
     services: list[Name] = Field(default_factory=list, max_length=100)
     commands: bool = False
+    returning: bool = False
 
 
 class UserChange(BaseModel):
@@ -136,7 +141,7 @@ async def add_user(body: NewUser, request: Request, gateway: GatewayHere, caller
             "name",
             "an account's name is 1 to 64 letters, digits and . _ @ + -, not `me`; nothing was changed",
         )
-    request.state.audited = body.name
+    request.state.audited = f"{body.name} returning" if body.returning else body.name
     if body.password is not None:
         credentials.check_password(body.password)
     account = Account(
@@ -147,11 +152,31 @@ async def add_user(body: NewUser, request: Request, gateway: GatewayHere, caller
         commands=body.commands,
         created_at=time.time(),
     )
-    if not await gateway.store.run(accounts.add(account)):
-        raise Conflict(f"there is an account {body.name} already; it was not changed")
+    await _add(gateway, account, returning=body.returning)
     if body.password is not None:
         await _set_password(gateway, body.name, body.password)
     return json_answer(as_json(await _view(gateway, account)))
+
+
+async def _add(gateway: Gateway, account: Account, *, returning: bool) -> None:
+    """Keep a new account; raises Conflict where its name is, or was, somebody's."""
+    name = account.name
+    if not returning and await gateway.store.run(accounts.unknown(name)):
+        kept = await gateway.with_store(lambda store: kept_under(store, name))
+        if kept:
+            raise FormerName(f"there are {kept} of a user {name} already. {_NOT_FREE}")
+    added = await gateway.store.run(accounts.add(account, returning=returning))
+    if added.state == "taken":
+        raise Conflict(f"there is an account {name} already; it was not changed")
+    if added.state == "former":
+        day = time.strftime("%Y-%m-%d", time.gmtime(added.former))
+        raise FormerName(f"{name} was the name of an account that was removed on {day}. {_NOT_FREE}")
+
+
+_NOT_FREE = (
+    "Nothing was changed: whoever gets the name gets what is kept under it. If it is the same person, say so "
+    "(returning; lorapool user add --returning); for anybody else choose another name."
+)
 
 
 @router.get("/users/{user}", response_model=AccountView)
@@ -177,7 +202,8 @@ async def change_user(user: UserName, body: UserChange, gateway: GatewayHere, ca
         commands=account.commands if body.commands is None else body.commands,
         disabled=account.disabled if body.disabled is None else body.disabled,
     )
-    await gateway.store.run(accounts.save(changed))
+    if not await gateway.store.run(accounts.save(changed)):
+        raise NotFound(f"there is no account {changed.name!r} any more")
     return json_answer(as_json(await _view(gateway, changed)))
 
 
@@ -202,12 +228,13 @@ async def set_password(
 
 async def _set_password(gateway: Gateway, name: str, password: str) -> None:
     kept = await asyncio.to_thread(credentials.hashed, password)
-    await gateway.store.run(accounts.set_password(name, kept))
+    if not await gateway.store.run(accounts.set_password(name, kept)):
+        raise NotFound(f"there is no account {name!r} any more")
 
 
 @router.delete("/users/{user}", response_model=AccountView)
 async def remove_user(user: UserName, gateway: GatewayHere, caller: CallerHere) -> Response:
-    """Remove an account and all its tokens. Its tasks, data and LoRAs stay, and stay its name's."""
+    """Remove an account and all its tokens. Its tasks, data and LoRAs stay, and nobody else gets its name."""
     caller.need_administrator()
     account = await account_of(gateway, caller, user)
     if account.name == caller.user:

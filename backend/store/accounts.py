@@ -39,14 +39,28 @@ class Token:
         return cls(**{**said, "services": None if services is None else tuple(services)})
 
 
-def add(account: Account) -> Call[bool]:
-    """Keep a new account; False when there is one of that name."""
-    return command("HSETNX", key("users"), account.name, account.to_json()).then(bool)
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Whether a new account was kept. `former`: another of its name was removed then (seconds since the epoch)."""
+
+    state: Literal["ok", "taken", "former"]
+    former: float = 0.0
 
 
-def save(account: Account) -> Call[Any]:
-    """Replace the record of an account that is there."""
-    return command("HSET", key("users"), account.name, account.to_json())
+def add(account: Account, *, returning: bool = False) -> Call[Added]:
+    """Keep a new account; `returning` says that whoever had its name comes back."""
+    call = script("account_add", account.name, account.to_json(), int(returning))
+    return call.then(lambda answer: Added(answer[0].decode(), *map(float, answer[1:])))
+
+
+def unknown(name: str) -> Call[bool]:
+    """Whether there is no account of this name and was none that is remembered."""
+    return script("account_unknown", name).then(bool)
+
+
+def save(account: Account) -> Call[bool]:
+    """Replace the record of an account; False when there is none any more."""
+    return script("account_set", account.name, "users", account.to_json()).then(bool)
 
 
 def maybe(name: str) -> Call[Account | None]:
@@ -68,13 +82,13 @@ def count() -> Call[int]:
 
 
 def remove(name: str) -> Call[bool]:
-    """Remove an account with its tokens; False when there was none."""
+    """Remove an account with its tokens; its name stays taken. False when there was none."""
     return script("account_remove", name).then(bool)
 
 
-def set_password(name: str, kept: str) -> Call[Any]:
-    """Keep what `credentials.hashed` made of a password."""
-    return command("HSET", key("passwords"), name, kept)
+def set_password(name: str, kept: str) -> Call[bool]:
+    """Keep what `credentials.hashed` made of a password; False when there is no such account any more."""
+    return script("account_set", name, "passwords", kept).then(bool)
 
 
 def password(name: str) -> Call[str]:
@@ -93,13 +107,10 @@ def failures(name: str) -> Call[int]:
     return command("GET", key("failures", name)).then(lambda answer: int(answer or 0))
 
 
-def keep_token(user: str, fingerprint: str, token: Token) -> list[Call[Any]]:
-    """Keep a token by its fingerprint."""
-    expiry: tuple[str | int, ...] = () if token.expires_at is None else ("EXAT", int(token.expires_at))
-    return [
-        command("HSET", key("tokens", user), fingerprint, token.to_json()),
-        command("SET", key("token", fingerprint), user, *expiry),
-    ]
+def keep_token(user: str, fingerprint: str, token: Token) -> Call[bool]:
+    """Keep a token by its fingerprint; False when there is no such account any more."""
+    expiry = "" if token.expires_at is None else int(token.expires_at)
+    return script("token_keep", user, fingerprint, token.to_json(), expiry).then(bool)
 
 
 def revoke(user: str, fingerprint: str) -> list[Call[Any]]:

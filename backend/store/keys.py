@@ -31,6 +31,7 @@ PREFIXES: dict[str, str] = {
     "spent": "lorapool:spent:",  # + service: hash run|boot|idle "|" user -> seconds of an instance
     "used": "lorapool:used:",  # + day since the epoch (UTC): hash user -> seconds of instances; expires
     "users": "lorapool:users",  # hash name -> JSON account
+    "former": "lorapool:former-users",  # hash name -> when its account was removed
     "passwords": "lorapool:passwords",  # hash name -> what is kept of a password
     "failures": "lorapool:login-failures:",  # + name: how many of late; expires
     "token": "lorapool:token:",  # + fingerprint: whose it is; expires with it

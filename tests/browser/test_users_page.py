@@ -84,10 +84,25 @@ def test_from_the_first_account_to_who_did_what(browser: Browser, studio: Studio
     assert not faults(first)
 
     _what_a_member_sees(browser, studio, token)
+    _a_name_again(first, studio)
 
     first.reload()
     expect(first.get_by_role("region", name="Who did what")).to_contain_text("add_user")
     first.context.close()
+
+
+def _a_name_again(page: Page, studio: Studio) -> None:
+    """An account is removed; somebody of that name is asked for."""
+    with studio.box.client() as client:
+        client.remove_user("ana")
+    page.reload()
+    add(page, "ana", "viewer")
+    asked = page.get_by_role("dialog", name="Is it the same ana?")
+    asked.get_by_role("button", name="Choose another name").click()
+    expect(page.locator("[data-user=ana]")).to_have_count(0)
+    page.locator("form.add").get_by_role("button", name="Add").click()
+    asked.get_by_role("button", name="It is the same person").click()
+    expect(page.locator("[data-user=ana]")).to_be_visible()
 
 
 def _what_a_member_sees(browser: Browser, studio: Studio, token: str) -> None:

@@ -54,7 +54,7 @@ export function ask(question, yes, detail, no = t("Keep it running")) {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",
-      { class: "lp-dialog lp-ui ask", onclose: () => (resolve(dialog.returnValue === "yes"), dialog.remove()) },
+      { class: "lp-dialog lp-ui ask", "aria-label": question, onclose: () => (resolve(dialog.returnValue === "yes"), dialog.remove()) },
       h(
         "form",
         { method: "dialog" },

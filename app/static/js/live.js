@@ -77,7 +77,7 @@ function report(who, loss) {
   banner.textContent = text ?? "";
 }
 
-/** Ask the server; an error is thrown with the server's own words. */
+/** Ask the server; an error is thrown with the server's own words, and the `kind` that it has there. */
 export async function ask(path, options) {
   let answer;
   try {
@@ -86,7 +86,7 @@ export async function ask(path, options) {
     throw new Error(t("lorapool does not answer. Nothing was changed; try again in a moment."));
   }
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(said(body.message) ?? t("lorapool answered {status}.", { status: answer.status }));
+  if (!answer.ok) throw Object.assign(new Error(said(body.message) ?? t("lorapool answered {status}.", { status: answer.status })), { kind: body.error });
   return body;
 }
 

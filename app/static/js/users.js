@@ -148,7 +148,7 @@ function one(user, read) {
     await read();
   });
   const remove = tries(async () => {
-    if (!(await confirm(t("Remove {name}?", { name: user.name }), t("Remove"), t("Its tokens are void at once; its tasks, data and LoRAs stay."), t("Keep it")))) return;
+    if (!(await confirm(t("Remove {name}?", { name: user.name }), t("Remove"), t("Its tokens are void at once; its tasks, data and LoRAs stay, and nobody else gets its name."), t("Keep it")))) return;
     await post(`${of(user.name)}/remove`, {});
     element.remove();
     await read();
@@ -176,7 +176,14 @@ function adding(read, me) {
   const role = h("select", {}, Object.entries(ROLES).map(([value, title]) => h("option", { value, selected: value === "member" }, title)));
   const secret = h("input", { type: "password", autocomplete: "new-password", required: true, minlength: 8 });
   const add = tries(async () => {
-    await post("people/users", { name: name.value, role: role.value, password: secret.value });
+    const wanted = { name: name.value, role: role.value, password: secret.value };
+    try {
+      await post("people/users", wanted);
+    } catch (error) {
+      if (error.kind !== "FormerName") throw error;
+      if (!(await confirm(t("Is it the same {name}?", { name: wanted.name }), t("It is the same person"), t("There was a {name} before. Whoever gets the name gets the tasks, data and LoRAs that are kept under it; choose another name for somebody else.", { name: wanted.name }), t("Choose another name")))) return;
+      await post("people/users", { ...wanted, returning: true });
+    }
     toast(t("{name} can log in now.", { name: name.value }));
     name.value = secret.value = "";
     // With the first account, who has none is asked to log in: the front end knows of it within seconds.

@@ -21,7 +21,7 @@ _NAMES = (f"user{n}" for n in itertools.count(1))
 
 def account(world: World, **limits: Any) -> str:
     name = next(_NAMES)
-    assert world.store.run(accounts.add(Account(name, limits=Limits(**limits))))
+    assert world.store.run(accounts.add(Account(name, limits=Limits(**limits)))).state == "ok"
     return name
 
 

@@ -1,0 +1,93 @@
+"""The name of an account is one person's for good: what is kept under it is nobody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.errors import Conflict, Forbidden, FormerName, NotFound, Unauthorized
+from backend.store import accounts
+from backend.store.accounts import Token
+from backend.store.keys import key
+from tests.support.gateway_box import Box
+
+
+def test_nobody_else_gets_the_name_of_an_account_that_was_removed(box: Box, name: str) -> None:
+    box.create(name, "ScalableJob")
+    user = f"{name}-ana"
+    with box.client() as client:
+        client.add_user(user, password="the first password", limits={"running": 1}, commands=True)
+        token = client.make_token(user).token
+        assert token is not None
+        with box.client(token) as ana:
+            task = ana.service(name).submit(command="true").id
+        session = client.log_in(name=user, password="the first password").token
+        client.set_owner(f"datasets/{name}", user)
+        client.remove_user(user)
+
+        with pytest.raises(FormerName, match=r"was removed on .* choose another name"):
+            client.add_user(user)
+        with pytest.raises(NotFound):
+            client.user(user)
+
+        back = client.add_user(user, returning=True)
+        again = client.make_token(user).token
+        assert again is not None
+        with pytest.raises(Conflict, match="already; it was not changed"):
+            client.add_user(user, returning=True)
+        with pytest.raises(Unauthorized):
+            client.log_in(name=user, password="the first password")
+        assert ("add_user", f"{user} returning") in {(e.did, e.to) for e in client.audit(limit=50).entries}
+    assert back.limits.running is None and not back.password, "what it may is not what is kept under its name"
+    with box.client(again) as ana:
+        assert ana.task(task).view().user == user and list(ana.task(task).logs()) == []
+        assert ana.access([f"datasets/{name}"]).access == {f"datasets/{name}": "change"}
+    for void in (token, session):
+        with box.client(void) as old, pytest.raises(Unauthorized):
+            old.me()
+
+
+@pytest.mark.parametrize("state", ["waits", "has ended", "a data set"])
+def test_a_name_under_which_something_is_kept_is_given_to_nobody_unawares(
+    box: Box, name: str, state: str
+) -> None:
+    """As a deployment has it that is older than accounts, or that removed one before removed ones were remembered."""
+    own = box.create(name, "ScalableJob")
+    user = f"{name}-bob"
+    with box.client(own) as service, box.client() as client:
+        if state == "a data set":
+            client.set_owner(f"datasets/{name}", user)
+        else:
+            task = service.service(name).submit(command="true", user=user)
+            with box.store().redis as raw:
+                raw.hdel(key("owners"), f"jobs/{task.id}")
+            if state == "has ended":
+                task.cancel()
+        with pytest.raises(FormerName, match=r"of a user .* already"):
+            client.add_user(user)
+        client.add_user(f"{user}2")
+        client.add_user(user, returning=True)
+
+
+def test_what_is_written_about_an_account_while_it_is_removed_is_nobodys(box: Box, name: str) -> None:
+    """A login, a change and a new password that overlap with the removal."""
+    with box.client() as client:
+        client.add_user(name)
+        store = box.store()
+        account = store.run(accounts.maybe(name))
+        assert account is not None
+        client.remove_user(name)
+        assert not store.run(accounts.save(account))
+        assert not store.run(accounts.set_password(name, "kept"))
+        assert not store.run(accounts.keep_token(name, "f" * 64, Token("late", "session", 0.0)))
+        client.add_user(name, returning=True)
+        assert client.tokens(name) == [] and not client.user(name).password
+        store.close()
+
+
+def test_only_an_administrator_says_that_somebody_is_back(box: Box, name: str) -> None:
+    with box.client() as client:
+        client.add_user(name)
+        client.remove_user(name)
+        own = box.create(f"{name}-service", "ScalableJob")
+    with box.client(own) as service, pytest.raises(Forbidden):
+        service.add_user(name, returning=True)
