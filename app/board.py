@@ -25,6 +25,7 @@ NEWEST = 100
 _UNENDED = "waiting,assigned,running"
 _SHORT_KEYS = (
     *("id", "index", "service", "name", "kind", "user", "state", "phase", "reason", "priority", "position"),
+    "waits_for",
     *(
         "expected_start",
         "created_at",

@@ -27,6 +27,8 @@ def duration(seconds: float) -> str:
 def state(view: TaskView, now: float | None = None) -> str:
     """Where a task is, in one line: its state, and its place, progress or reason."""
     now = time.time() if now is None else now
+    if view.state == "waiting" and view.waits_for:
+        return f"waits: {view.waits_for}"
     if view.state == "waiting":
         start = f", starts in {duration(view.expected_start - now)}" if view.expected_start else ""
         return f"queued, position {view.position or 1}{start}"

@@ -62,6 +62,19 @@ class Account:
         )
 
 
+def over(limits: Limits, running: int, gpu_seconds: float, who: str) -> str:
+    """Why tasks wait although an instance may be free, in words that follow `waits:`; '' when limits allow them.
+
+    `who` is `you` or a name.
+    """
+    has = "you have" if who == "you" else f"{who} has"
+    if limits.gpu_seconds is not None and gpu_seconds >= limits.gpu_seconds:
+        return f"{has} used {gpu_seconds:.0f} of {limits.gpu_seconds:.0f} GPU-seconds today; goes on at midnight UTC"
+    if limits.running is not None and running >= limits.running:
+        return f"{has} {running} of {limits.running} tasks running"
+    return ""
+
+
 def valid_name(name: str) -> bool:
     """Whether a text may be an account's name."""
     return NAME.fullmatch(name) is not None

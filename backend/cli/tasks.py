@@ -149,6 +149,8 @@ def follow_to_end(client: Client, task_id: str) -> None:
 
 
 def _doing(task: TaskView) -> str:
+    if task.waits_for:
+        return f"waits: {task.waits_for}"
     if task.state == "waiting":
         start = f", starts {_in(task.expected_start)}" if task.expected_start else ""
         return f"queued, position {task.position or '?'}{start}"

@@ -21,10 +21,11 @@ from typing import Any
 
 from starlette.responses import StreamingResponse
 
+from backend.accounts import Caller
 from backend.errors import NotFound, StoreUnavailable
 from backend.gateway.context import Gateway
 from backend.gateway.hub import Flag, service_topic, task_topic
-from backend.gateway.task_views import file_views, point_view, with_plan
+from backend.gateway.task_views import file_views, point_view, shown_one
 from backend.store import tasks
 from backend.task import Task
 from backend.views import TaskView, as_json
@@ -72,8 +73,9 @@ def streamed(events: AsyncIterator[str]) -> StreamingResponse:
 class TaskStream:
     """Follows one task for one client."""
 
-    def __init__(self, gateway: Gateway, task: Task, cursor: Cursor) -> None:
+    def __init__(self, gateway: Gateway, caller: Caller, task: Task, cursor: Cursor) -> None:
         self._gateway = gateway
+        self._caller = caller
         self._id = task.id
         self._service = task.service
         self._cursor = cursor
@@ -108,7 +110,7 @@ class TaskStream:
     async def _news(self) -> AsyncIterator[str]:
         """What the client has not seen. The record is read first: after an end there are no more lines."""
         store = self._gateway.store
-        view = await with_plan(store, await store.run(tasks.get(self._id)))
+        view = await shown_one(store, self._caller, await store.run(tasks.get(self._id)))
         if view != self._shown:
             yield event("task", as_json(view), cursor=self._cursor)
         async for text in self._lines(view):

@@ -8,18 +8,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backend import paths
+from backend.accounts import Caller, Limits
+from backend.accounts.account import over
 from backend.instance import Instance
 from backend.records import FileWritten
-from backend.store import plans, task_queue, tasks
+from backend.store import plans, task_queue, tasks, usage
 from backend.store.connection import AsyncStore
 from backend.store.plans import Plan
 from backend.store.tasks import Point
+from backend.store.usage import Usage
 from backend.task import Task, TaskState
 from backend.views import AttemptView, FileView, InstanceView, ProgressView, TaskView, VitalsView, read
 
 
-def task_view(task: Task, plan: Plan | None) -> TaskView:
-    """A task as the API shows it; `plan` is what is expected of a waiting one."""
+def task_view(task: Task, plan: Plan | None, waits_for: str = "") -> TaskView:
+    """A task as the API shows it; `plan` is what is expected of a waiting one, `waits_for` what keeps it."""
     if task.state is not TaskState.WAITING:
         plan = None
     return TaskView(
@@ -30,6 +33,7 @@ def task_view(task: Task, plan: Plan | None) -> TaskView:
         expected_start=plan.expected_start if plan else None,
         attempts=[AttemptView(**dataclasses.asdict(attempt)) for attempt in task.attempts],
         progress=ProgressView(**dataclasses.asdict(task.progress)) if task.progress else None,
+        waits_for=waits_for,
         command=_command(task),
         argv=list(task.argv) if task.argv is not None else None,
     )
@@ -45,6 +49,7 @@ def outline(view: TaskView) -> TaskView:
         request_id="",
         name=view.name if view.kind == "command" else "",
         reason="",
+        waits_for=_THEIR_LIMIT if view.waits_for else "",
         attempts=[dataclasses.replace(attempt, reason=None) for attempt in view.attempts],
         output="",
         tags={},
@@ -71,13 +76,35 @@ _SAME = (
 )
 
 
-async def with_plan(store: AsyncStore, task: Task) -> TaskView:
-    """One task with its place in the queue."""
-    return (await with_plans(store, [task]))[0]
+_THEIR_LIMIT = "its user has reached a limit"
 
 
-async def with_plans(store: AsyncStore, found: Sequence[Task]) -> list[TaskView]:
-    """Tasks with their places: the supervisor's plans, or, before there are any, the queue's order."""
+async def shown_one(store: AsyncStore, caller: Caller, task: Task) -> TaskView:
+    """One task with its place in the queue, as the caller may see it."""
+    return (await shown(store, caller, [task]))[0]
+
+
+async def shown(store: AsyncStore, caller: Caller, found: Sequence[Task]) -> list[TaskView]:
+    """Tasks as the caller may see them, with their places and what keeps those that wait for a limit."""
+    plans_of, held = await _plans(store, found), await _held_up(store, found)
+    views = []
+    for task in found:
+        who = "you" if task.user == caller.user else task.user
+        has, limits = held.get(task.user, (Usage(), Limits()))
+        waits = task.state is TaskState.WAITING and over(limits, has.running, has.gpu_seconds, who)
+        view = task_view(task, plans_of.get(task.id), waits or "")
+        views.append(view if caller.owns(task) else outline(view))
+    return views
+
+
+async def _held_up(store: AsyncStore, found: Sequence[Task]) -> dict[str, tuple[Usage, Limits]]:
+    """What the users of waiting tasks have and may have, of those with limits."""
+    users = sorted({task.user for task in found if task.state is TaskState.WAITING and task.user})
+    return await store.run(usage.held_up(users)) if users else {}
+
+
+async def _plans(store: AsyncStore, found: Sequence[Task]) -> dict[str, Plan | None]:
+    """Places of those that wait: the supervisor's plans, or, before there are any, the queue's order."""
     known: dict[str, Plan | None] = {}
     for service in {task.service for task in found if task.state is TaskState.WAITING}:
         ids = [task.id for task in found if task.service == service and task.state is TaskState.WAITING]
@@ -86,7 +113,7 @@ async def with_plans(store: AsyncStore, found: Sequence[Task]) -> list[TaskView]
     places = await store.run_all([task_queue.place(task.service, task.id) for task in new]) if new else []
     for task, place in zip(new, places, strict=True):
         known[task.id] = None if place is None else Plan(place + 1, None)
-    return [task_view(task, known.get(task.id)) for task in found]
+    return known
 
 
 async def load(store: AsyncStore, ids: Iterable[str]) -> list[Task]:

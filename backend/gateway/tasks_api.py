@@ -26,7 +26,7 @@ from backend.gateway.context import (
     while_allowed,
 )
 from backend.gateway.task_stream import Cursor, TaskStream, streamed
-from backend.gateway.task_views import file_views, load, outline, point_view, with_plan, with_plans
+from backend.gateway.task_views import file_views, load, point_view, shown, shown_one
 from backend.store import task_queue, tasks
 from backend.task import Task, TaskState
 from backend.views import FileList, LogPage, ScalarPage, TaskList, TaskView, as_json
@@ -52,8 +52,7 @@ class Priority(BaseModel):
 
 
 async def _answer(gateway: Gateway, caller: Caller, task: Task) -> Response:
-    view = await with_plan(gateway.store, task)
-    return json_answer(as_json(view if caller.owns(task) else outline(view)))
+    return json_answer(as_json(await shown_one(gateway.store, caller, task)))
 
 
 @router.post("/services/{service}/tasks", response_model=TaskView)
@@ -90,10 +89,7 @@ async def list_tasks(
             found += await _newest(gateway, name, states, user, limit, before)
     found.sort(key=lambda task: (task.created_at, task.index), reverse=True)
     found = found[:limit]
-    views = zip(found, await with_plans(gateway.store, found), strict=True)
-    return json_answer(
-        {"tasks": [as_json(view if caller.owns(task) else outline(view)) for task, view in views]}
-    )
+    return json_answer({"tasks": [as_json(view) for view in await shown(gateway.store, caller, found)]})
 
 
 async def _newest(
@@ -226,4 +222,4 @@ async def follow_task(
     """The task as server-sent events, from these cursors or from `Last-Event-ID` on, until it has ended."""
     task = await own_task(gateway, caller, task_id)
     cursor = Cursor.parse(last_event_id) or Cursor(log, scalars, files)
-    return streamed(while_allowed(request, TaskStream(gateway, task, cursor).events()))
+    return streamed(while_allowed(request, TaskStream(gateway, caller, task, cursor).events()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backend.accounts import Limits
 from backend.store.call import Call, script
 
 
@@ -24,6 +26,18 @@ def of(user: str) -> Call[Usage]:
         return Usage(int(answer[0]), int(answer[1]), float(answer[2]))
 
     return script("usage", user).then(read)
+
+
+def held_up(users: Sequence[str]) -> Call[dict[str, tuple[Usage, Limits]]]:
+    """What those of these users have and use that have limits for it; `users` must not be empty."""
+
+    def read(answer: bytes) -> dict[str, tuple[Usage, Limits]]:
+        return {
+            user: (Usage(running, gpu_seconds=seconds), Limits(running=most, gpu_seconds=most_seconds))
+            for user, running, most, seconds, most_seconds in json.loads(answer)
+        }
+
+    return script("held_up", *users).then(read)
 
 
 def quotas(service: str) -> Call[dict[str, int]]:

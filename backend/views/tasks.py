@@ -34,7 +34,10 @@ class ProgressView:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """One task. `position` 1 is next to start, null unless it waits; `command` is the payload as a shell line."""
+    """One task. `position` 1 is next to start, null unless it waits; `command` is the payload as a shell line.
+
+    `waits_for` says what keeps a waiting task although its turn may have come: a limit of its user.
+    """
 
     id: str
     service: str
@@ -65,6 +68,7 @@ class TaskView:
     argv: list[str] | None
     details: dict[str, Any]
     log_lines: int
+    waits_for: str = ""
 
     @property
     def final(self) -> bool:

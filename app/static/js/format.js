@@ -71,6 +71,7 @@ export function figure(value) {
 export function note(task) {
   switch (task.state) {
     case "waiting": {
+      if (task.waits_for) return t("waits: {why}", { why: said(task.waits_for) });
       const place = task.position ? t("queued, position {n}", { n: task.position }) : t("queued");
       if (!task.expected_start) return place;
       const left = task.expected_start - now();

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backend.accounts import Account, Limits
+from backend.accounts.account import over
 from backend.errors import OverLimit
 from backend.store import accounts, tasks, usage
 from backend.store.call import command
@@ -73,3 +74,12 @@ def test_how_many_may_run_is_what_others_services_leave_over(world: World) -> No
     assert (quotas[user], quotas[spent]) == (1, 0) and free not in quotas
     assert world.store.run(usage.quotas("none of these"))[user] == 0
     other.close()
+
+
+def test_whose_tasks_wait_because_of_a_limit_is_known_with_the_numbers(world: World) -> None:
+    user, free = account(world, running=2, gpu_seconds=50), account(world)
+    for _ in range(2):
+        world.running(world.instance(), user=user)
+    ((has, limits),) = world.store.run(usage.held_up([user, free, "no account"])).values()
+    assert (has.running, limits) == (2, Limits(running=2, gpu_seconds=50))
+    assert over(limits, has.running, has.gpu_seconds, "you") == "you have 2 of 2 tasks running"

@@ -60,6 +60,8 @@ def test_a_tail_says_the_number_of_its_first_line() -> None:
 
 def test_states_in_words() -> None:
     assert words.state(TASK, now=100.0) == "queued, position 2, starts in 1 min"
+    held = replace(TASK, waits_for="you have 2 of 2 tasks running")
+    assert words.state(held, now=100.0) == "waits: you have 2 of 2 tasks running"
     running = replace(TASK, state="running", progress=ProgressView(3, 20, loss=0.5, eta=42.0))
     assert words.state(running) == "running · step 3 of 20 · 42 s left · loss 0.5000"
     assert words.state(replace(TASK, state="failed", reason="no such model")) == "failed: no such model"

@@ -1,9 +1,14 @@
-"""The name of an account is one person's for good: what is kept under it is nobody else's."""
+"""Accounts over the control API.
+
+The name of one is one person's for good: what is kept under it is nobody else's. A task that waits because of its
+user's limit says so in its row, on its own and in its stream of events.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from backend.cli.tasks import _doing
 from backend.errors import Conflict, Forbidden, FormerName, NotFound, Unauthorized
 from backend.store import accounts
 from backend.store.accounts import Token
@@ -91,3 +96,29 @@ def test_only_an_administrator_says_that_somebody_is_back(box: Box, name: str) -
         own = box.create(f"{name}-service", "ScalableJob")
     with box.client(own) as service, pytest.raises(Forbidden):
         service.add_user(name, returning=True)
+
+
+def test_a_task_over_its_users_limit_says_what_it_waits_for(box: Box, name: str) -> None:
+    box.create(name, "ScalableJob")
+    ana, bob = f"{name}-ana", f"{name}-bob"
+    tokens = {}
+    with box.client() as client:
+        for user in (ana, bob):
+            client.add_user(user, commands=True)
+            tokens[user] = client.make_token(user).token or ""
+    with box.client(tokens[ana]) as hers, box.client(tokens[bob]) as his, box.client() as boss:
+        task = hers.service(name).submit(command="true")
+        assert task.view().waits_for == ""
+        boss.change_user(ana, limits={"running": 0})
+
+        assert task.view().waits_for == "you have 0 of 0 tasks running"
+        kind, told = next(iter(task.events()))
+        assert kind == "task" and told.waits_for == "you have 0 of 0 tasks running"
+        (row,) = boss.tasks(service=name)
+        assert row.waits_for == f"{ana} has 0 of 0 tasks running"
+        assert _doing(row) == f"waits: {ana} has 0 of 0 tasks running"
+        (seen,) = his.tasks(service=name)
+        assert seen.waits_for == "its user has reached a limit"
+
+        task.cancel()
+        assert task.view().waits_for == ""
