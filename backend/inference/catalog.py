@@ -104,7 +104,9 @@ class Catalog:
         try:
             return paths.confined(self._root, name, field=field)
         except PathOutsideDataFolder:
-            raise InvalidArgument(field, f"{name[:100]!r} lies outside the data folder") from None
+            raise InvalidArgument(
+                field, f"{name[:100]!r} lies outside the data folder; nothing was read there"
+            ) from None
 
     def _model(self, file: Path) -> ModelEntry | None:
         index = file / "model_index.json"
@@ -214,7 +216,7 @@ def _names(names: Any) -> str:
 def _unknown(kind: str, name: str, known: list[str], folder: str) -> str:
     shown = name if len(name) <= 100 else f"{name[:97]}..."
     if not known:
-        return f"there is no {kind} {shown!r}: {folder}/ is empty"
+        return f"there is no {kind} {shown!r}: {folder}/ of the data folder is empty"
     close = difflib.get_close_matches(shown, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"there is no {kind} {shown!r}; {hint}There are {_names(known)}"
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return f"there is no {kind} {shown!r}. {hint}{folder}/ has {_names(known)}."

@@ -141,10 +141,11 @@ def _decomposed(change: Tensor, base: Tensor, parts: Mapping[str, Tensor]) -> Te
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """A file's factors by the names that it has for the modules."""
+    """A file's factors by the names that it has for the modules; `base` is the model that it says it was trained on."""
 
     label: str
     modules: Mapping[str, Factors]
+    base: str = ""
 
     @property
     def size(self) -> int:
@@ -152,7 +153,7 @@ class LoraFile:
         return sum(factors.size for factors in self.modules.values())
 
 
-def read(path: Path, field: str, device: torch.device) -> LoraFile:
+def read(path: Path, field: str, device: torch.device, *, base: str = "") -> LoraFile:
     """A LoRA from its file.
 
     Raises:
@@ -160,10 +161,8 @@ def read(path: Path, field: str, device: torch.device) -> LoraFile:
     """
     try:
         tensors = load_file(path, device="cpu")
-    except Exception as error:  # the library raises whatever its parser met
-        raise InvalidArgument(
-            field, f"{path.name} is no whole safetensors file ({error}); copy it again"
-        ) from None
+    except Exception:  # the library raises whatever its parser met
+        raise InvalidArgument(field, f"{path.name} is no whole safetensors file; copy it again") from None
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         module, kind = lora_names.split(key)
@@ -183,7 +182,7 @@ def read(path: Path, field: str, device: torch.device) -> LoraFile:
             )
     if not found:
         raise InvalidArgument(field, f"{path.name} is empty")
-    return LoraFile(path.stem, {module: Factors(parts) for module, parts in found.items()})
+    return LoraFile(path.stem, {module: Factors(parts) for module, parts in found.items()}, base)
 
 
 def _shown(shape: torch.Size) -> str:

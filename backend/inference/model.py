@@ -123,15 +123,11 @@ class LoadedModel:
         for name, factors in self._known(applied).items():
             target = self._names.get(name)
             if target is None:
-                raise InvalidArgument(
-                    applied.field, f"{self._misfit(applied.lora)}: this model has no module {name[:100]}"
-                )
+                raise self._misfit(applied, f"this model has no {name[:100]}")
             try:
                 found.append((target, factors.delta(self._original(target))))
             except (ValueError, RuntimeError) as error:
-                raise InvalidArgument(
-                    applied.field, f"{self._misfit(applied.lora)}: of {name[:100]} {error}"
-                ) from None
+                raise self._misfit(applied, f"of {name[:100]} {error}") from None
         return found
 
     def _known(self, applied: Applied) -> dict[str, Factors]:
@@ -150,9 +146,14 @@ class LoadedModel:
             found.setdefault(name, {})[kind] = tensor
         return {name: Factors(parts) for name, parts in found.items()}
 
-    def _misfit(self, lora: LoraFile) -> str:
+    def _misfit(self, applied: Applied, why: str) -> InvalidArgument:
         family = type(self.pipeline).__name__.removesuffix("Pipeline")
-        return f"{lora.label} was made for another architecture than {self.entry.name} ({family})"
+        lora = applied.lora
+        return InvalidArgument(
+            applied.field,
+            f"{lora.label} was made for another architecture than {self.entry.name} ({family}); choose the model that "
+            f"it was trained on{f', {lora.base}' if lora.base else ''}: {why}",
+        )
 
     def _original(self, target: tuple[str, str]) -> Tensor:
         """The weight as it was read, whatever is merged into it at present."""
@@ -186,7 +187,7 @@ def load(entry: ModelEntry, device: torch.device, dtype: torch.dtype) -> LoadedM
     except torch.OutOfMemoryError:
         raise
     except InvalidArgument as error:
-        raise InvalidArgument("model", error.message) from None
+        raise InvalidArgument("model", error.message.replace(str(entry.file), entry.path)) from None
     except Exception as error:  # diffusers and transformers raise what their parsers meet
         line = str(error).strip().splitlines()
         raise InvalidArgument(

@@ -82,10 +82,15 @@ def opened(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise InvalidArgument("image", f"has {image.width}×{image.height} pixels; that is too large")
+                raise InvalidArgument(
+                    "image",
+                    f"has {image.width}×{image.height} pixels; up to {MOST_PIXELS} are taken: make it smaller",
+                )
             plain = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidArgument("image", f"is no picture that can be read ({error})") from None
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        raise InvalidArgument(
+            "image", "is no picture that can be read; send a whole PNG, JPEG or WebP file"
+        ) from None
     return plain if size is None or plain.size == size else plain.resize(size, Image.Resampling.LANCZOS)
 
 

@@ -53,7 +53,7 @@ class Shelf:
         """
         known = self._kept().get(file_key(entry))
         if not isinstance(known, LoraFile):
-            known = lora_deltas.read(entry.file, field, self._where())
+            known = lora_deltas.read(entry.file, field, self._where(), base=entry.base_model)
             self._kept().put(file_key(entry), known)
         self._name(entry, asked)
         return known

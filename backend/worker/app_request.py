@@ -148,11 +148,12 @@ class AppRequest:
         seconds = _seconds(response.headers.get(LOAD_SECONDS, ""))
         if 200 <= response.status < 300:
             return Reply(response.status, data, loaded=loaded, load_seconds=seconds)
+        final = bool(response.headers.get(FINAL))
         return Reply(
             response.status,
             data,
-            f"the app answered {response.status}{_detail(data)}",
-            final=bool(response.headers.get(FINAL)),
+            _reason(response.status, data, final=final),
+            final=final,
             loaded=loaded,
             load_seconds=seconds,
         )
@@ -173,16 +174,22 @@ class AppRequest:
         return Reply(BAD_GATEWAY, reason=f"the app closed the connection {when} its answer")
 
 
+def _reason(status: int, body: bytes, *, final: bool) -> str:
+    """Why it failed, in one line. What an app says of a query that is wrong needs no words about the app."""
+    said = _detail(body)
+    return said if said and final else f"the app answered {status}{f': {said}' if said else ''}"
+
+
 def _detail(body: bytes) -> str:
     """What the app says of its failure, in one line: the message of an error in JSON, else its first line."""
     try:
         values = json.loads(body)
         message = values["message"] if isinstance(values["message"], str) else ""
         field = values.get("field")
-        return f": {field}: {message}" if isinstance(field, str) else f": {message}"
+        return f"{field}: {message}" if isinstance(field, str) else message
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         said = body.decode("utf-8", "replace").strip().splitlines()
-        return f": {said[0][:300]}" if said else ""
+        return said[0][:300] if said else ""
 
 
 def _loaded(text: str) -> tuple[str, ...] | None:

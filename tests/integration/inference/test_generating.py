@@ -5,16 +5,21 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from backend.client import Client
+from backend.errors import InvalidArgument
 from backend.service import DEFAULT_SERVICE
 from tests.support.box import PATIENCE, Box, until
 
+NO_PICTURE = "is no picture that can be read; send a whole PNG, JPEG or WebP file"
 SMALL = {"model": "tiny-shapes", "steps": 4, "guidance": 3.0, "seed": 5}
 
 
@@ -62,38 +67,105 @@ def test_the_queue_answers_with_base64_and_the_same_picture(http: httpx.Client, 
     assert base64.b64decode(answer["images"][0]) == again.images[0]
 
 
+ELSEWHERE = "lora_te2_text_model_encoder_layers_0_self_attn_q_proj"
+
+
+@pytest.fixture(scope="module")
+def strange(box: Box) -> None:
+    """A LoRA for SDXL's second text encoder, one that was cut short, and a model that is none."""
+    parts = {"lora_down": torch.zeros(4, 1280), "lora_up": torch.zeros(1280, 4)}
+    (box.data_dir / "loras").mkdir(exist_ok=True)
+    save_file(
+        {f"{ELSEWHERE}.{name}.weight": value for name, value in parts.items()},
+        box.data_dir / "loras" / "for-xl.safetensors",
+        {"ss_sd_model_name": "sd_xl_base_1.0.safetensors"},
+    )
+    (box.data_dir / "loras" / "cut.safetensors").write_bytes(bytes(40))
+    (box.data_dir / "models" / "torn.safetensors").write_bytes(b"no weights")
+
+
+@pytest.mark.usefixtures("strange")
 @pytest.mark.parametrize(
     ("wrong", "field", "said"),
     [
-        ({"model": "sd-nine"}, "model", "tiny-shapes"),
-        ({"loras": [{"name": "../../etc/passwd"}]}, "loras[0].name", "data folder"),
-        ({"loras": [{"name": "nobody"}]}, "loras[0].name", "loras/ is empty"),
-        ({"width": 65}, "width", "multiple of 8"),
-        ({"width": 8192, "height": 8192, "count": 1}, "width", "GB"),
-        ({"prompt": "x" * (1 << 20)}, "prompt", "1048576 characters"),
-        ({"loras": [{"name": "a", "weight": float("nan")}]}, "loras[0].weight", "finite"),
-        ({"colour": "red"}, "colour", "not known"),
-        ({"image": "bm8gcGljdHVyZQ=="}, "image", "no picture"),
+        ({"model": "nine"}, "model", "there is no model 'nine'. models/ has tiny-shapes, torn."),
+        (
+            {"model": "tiny-shape"},
+            "model",
+            "there is no model 'tiny-shape'. Did you mean 'tiny-shapes'? models/ has tiny-shapes, torn.",
+        ),
+        (
+            {"model": "torn"},
+            "model",
+            "the file models/torn.safetensors is not a whole safetensors file; copy it again",
+        ),
+        ({"loras": ["x"]}, "loras[0].name", r"there is no LoRA 'x'\. loras/ has (cut, for-xl|for-xl, cut)\."),
+        (
+            {"loras": ["../../etc/passwd"]},
+            "loras[0].name",
+            "'../../etc/passwd.safetensors' lies outside the data folder; nothing was read there",
+        ),
+        (
+            {"loras": ["for-xl"]},
+            "loras[0].name",
+            "for-xl was made for another architecture than tiny-shapes (StableDiffusion); choose the model that it"
+            f" was trained on, sd_xl_base_1.0.safetensors: this model has no {ELSEWHERE}",
+        ),
+        (
+            {"loras": ["cut"]},
+            "loras[0].name",
+            "cut.safetensors is no whole safetensors file; copy it again",
+        ),
+        (
+            {"loras": [{"name": "for-xl", "weight": float("nan")}]},
+            "loras[0].weight",
+            "a finite number is expected, not nan",
+        ),
+        ({"loras": [{"name": "for-xl", "weight": 11}]}, "loras[0].weight", "is 11; it can be -10 to 10"),
+        ({"width": 65}, "width", "is 65; a multiple of 8 is needed, such as 64"),
+        ({"width": 9000}, "width", "is 9000; it can be 8 to 8192"),
+        (
+            {"width": 8192, "height": 8192},
+            "width",
+            r"8192×8192 takes about 60\.0 GB with tiny-shapes, and \d+\.\d GB are free; choose a smaller size",
+        ),
+        ({"prompt": "x" * (1 << 20)}, "prompt", "has 1048576 characters; up to 10000 are taken"),
+        ({"image": "bm8gcGljdHVyZQ=="}, "image", NO_PICTURE),
+        ({"colour": "red"}, "colour", r"is not known; there are clip_skip, count, .+"),
     ],
 )
 def test_what_cannot_be_drawn_is_answered_at_once_by_its_field(
-    http: httpx.Client, wrong: dict[str, Any], field: str, said: str
+    http: httpx.Client, client: Client, wrong: dict[str, Any], field: str, said: str
 ) -> None:
     answer, tags = drawn(http, json.dumps({"prompt": "a red circle", **SMALL, **wrong}).encode())
+    assert answer.keys() == {"error", "field", "message"}
     assert (answer["error"], answer["field"], tags["lastCode"]) == ("InvalidArgument", field, "400")
-    assert said in answer["message"]
-    newest = http.get("/api/v1/tasks", params={"service": DEFAULT_SERVICE, "limit": 1}).json()["tasks"][0]
-    assert newest["state"] == "failed" and newest["attempt"] == 1
-    assert field in newest["reason"]
+    assert answer["message"] == said or re.fullmatch(said, answer["message"]), answer["message"]
+    # The task has the same words, and was not tried again.
+    newest = client.tasks(DEFAULT_SERVICE, limit=1)[0]
+    assert (newest.state, newest.attempt) == ("failed", 1)
+    assert newest.reason == f"{field}: {answer['message']}"
 
 
-def test_a_query_that_is_no_json_and_one_of_ten_megabytes(http: httpx.Client) -> None:
+def test_the_pool_is_well_after_all_that(client: Client) -> None:
+    assert client.service(DEFAULT_SERVICE).generate("a red circle", **SMALL).wait(PATIENCE).images
+    assert not any(instance.reason for instance in client.instances())
+
+
+def test_a_query_that_is_no_json_and_one_of_ten_megabytes(http: httpx.Client, client: Client) -> None:
     answer, tags = drawn(http, b"draw me a circle")
-    assert (answer["field"], tags["lastCode"]) == ("body", "400")
+    assert answer == {"error": "InvalidArgument", "field": "body", "message": "is not JSON"}
+    assert tags["lastCode"] == "400"
     large = json.dumps({"prompt": "x" * (10 << 20)}).encode()
     refused = http.post(f"/api/predict/{DEFAULT_SERVICE}", params={"taskType": "query"}, content=large)
     assert refused.status_code == 413
-    assert "more than" in refused.json()["message"]
+    assert refused.json() == {
+        "error": "TooLarge",
+        "message": "the body has more than 8388608 bytes. Nothing was stored; send a file's path instead.",
+    }
+    # The client does not even send it.
+    with pytest.raises(InvalidArgument, match="prompt: has 10485760 characters; up to 10000 are taken"):
+        client.service(DEFAULT_SERVICE).generate("x" * (10 << 20), **SMALL)
 
 
 def test_a_cancelled_query_leaves_the_device(client: Client) -> None:

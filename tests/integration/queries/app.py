@@ -83,6 +83,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_close(self):
         self.close_connection = True
 
+    def do_garbage(self):
+        self.wfile.write(b"not a word of HTTP\r\n\r\n")
+        self.close_connection = True
+
     def do_die(self):
         os._exit(3)
 

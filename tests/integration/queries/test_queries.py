@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,22 +81,37 @@ def test_an_empty_answer_leaves_no_item(bad: Pictures) -> None:
     assert bad.item(request, seconds=0.0) is None
 
 
+TOO_LARGE = (
+    "the app's answer is larger than the 1048576 bytes that the output queue takes; "
+    "return the path of a file instead, or raise queue.sink.max_payload_size_kb"
+)
+CLOSED = "the app closed the connection before its answer"
+
+
 @pytest.mark.parametrize(
-    ("path", "code"), [("status/500", "500"), ("status/301", "301"), ("close", "502"), ("large", "413")]
+    ("path", "code", "answer", "reason"),
+    [
+        ("status/500", "500", "no memory", "the app answered 500: no memory"),
+        ("status/301", "301", "no memory", "the app answered 301: no memory"),
+        ("garbage", "502", "the app's answer is no HTTP", "the app's answer is no HTTP"),
+        ("close", "502", CLOSED, CLOSED),
+        ("large", "413", TOO_LARGE, TOO_LARGE),
+    ],
 )
 def test_an_app_that_fails_is_asked_again_elsewhere_and_then_tells_the_caller(
-    bad: Pictures, path: str, code: str
+    bad: Pictures, path: str, code: str, answer: str, reason: str
 ) -> None:
-    index, request = bad.put(path)
-    found = bad.item(request)
-    assert found is not None
-    data, tags = found
-    assert tags["lastCode"] == code
-    assert data == b"no memory" if path.startswith("status") else data
+    index, request = bad.put(path, jobId="7")
+    assert bad.item(request) == (
+        answer.encode(),
+        {"taskType": "query", "jobId": "7", "requestId": request, "lastCode": code},
+    )
     asked = bad.asked(request)
     assert [entry["delivery"] for entry in asked] == [1, 2, 3]
     assert asked[0]["pid"] != asked[1]["pid"]
-    assert bad.state(index) == "failed"
+    task = bad.task(index)
+    assert (task["state"], task["reason"]) == ("failed", f"{reason} (in the last of 3 attempts)")
+    assert json.loads(bad.answer("echo", b"well")[0])["data"] == "well"
 
 
 def test_an_app_that_fails_once_is_forgiven(bad: Pictures) -> None:
@@ -107,8 +124,7 @@ def test_an_app_that_hangs_is_let_go_after_keepalive(bad: Pictures) -> None:
     bad.deploy(instances=2, slots=2, rpc={"keepalive": 300}, queue={"max_delivery": 1})
     before = len([entry for entry in bad.book() if entry["path"] == "let go"])
     data, tags = bad.answer("hang")
-    assert tags["lastCode"] == "408"
-    assert b"rpc.keepalive" in data
+    assert (data, tags["lastCode"]) == (b"the app did not answer within 0.3 s (rpc.keepalive)", "408")
     until(
         lambda: len([e for e in bad.book() if e["path"] == "let go"]) > before,
         "the app saw the connection end",
@@ -144,24 +160,33 @@ def test_a_cancelled_query_lets_go_of_the_app_and_frees_its_slot(alone: Pictures
     assert alone.item(request, seconds=0.0) is None
 
 
-SECONDS = os.environ.get("LORAPOOL_QUERY_SECONDS", "0.2")
+SECONDS = os.environ.get("LORAPOOL_QUERY_SECONDS", "0.3")
 """How long the app sleeps over each of the forty queries; 2 in the long variant."""
+WINDOW = 2
 
 
 def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> None:
-    alone.deploy(instances=4, slots=2)
+    alone.deploy(instances=4, slots=WINDOW)
     alone.ready(4)
     requests = [alone.put(f"sleep/{SECONDS}")[1] for _ in range(40)]
-    until(lambda: len(alone.book()) >= 12, "some have begun")
+
+    def held() -> list[dict[str, Any]]:
+        """Nobody is given more than fits, so that nobody can be idle while another has a query too many."""
+        instances = alone.instances()
+        assert all(len(each["tasks"]) <= WINDOW for each in instances)
+        return instances
+
+    def all_have_answered() -> bool:
+        """An app that was asked once more than fits has answered once."""
+        asked = Counter(entry["pid"] for entry in alone.book())
+        return len(asked) == 4 and min(asked.values()) > WINDOW
+
+    until(all_have_answered, "every instance has answered")
     full: list[dict[str, Any]] = []
-
-    def some_are_full() -> bool:
-        full[:] = [each for each in alone.instances() if len(each["tasks"]) == 2]
-        return bool(full)
-
-    until(some_are_full, "an instance has as many queries as fit")
+    until(lambda: bool(full.extend(i for i in held() if len(i["tasks"]) == WINDOW) or full), "one is full")
     victim = full[0]
     os.kill(victim["pid"], signal.SIGKILL)
+    killed = time.monotonic()
 
     def elsewhere() -> bool:
         """Whether every query of the dead instance is another's, or done."""
@@ -171,14 +196,13 @@ def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> 
         )
 
     until(elsewhere, "others have the queries of the instance that was killed", 5.0)
+    print(f"\n{time.monotonic() - killed:.2f} s until others had its queries")
     while alone.http.get(f"/api/v1/services/{alone.name}").json()["waiting"]:
-        # Nobody is given more than fits, so that nobody can be idle while another has a query too many.
-        assert all(len(instance["tasks"]) <= 2 for instance in alone.instances())
+        held()
     answers = [alone.item(request) for request in requests]
     found = [json.loads(answer[0]) for answer in answers if answer is not None]
     assert len(found) == 40
-    assert max(each["most"] for each in found) <= 2, "an app was asked more at once than it has slots"
-    assert len({each["pid"] for each in found}) >= 4, "an instance had nothing to do"
+    assert max(each["most"] for each in found) <= WINDOW, "an app was asked more at once than it has slots"
     assert all(alone.item(request, seconds=0.0) is None for request in requests[:5])
 
 
@@ -306,7 +330,7 @@ def test_an_app_that_says_an_answer_is_final_is_not_asked_again(alone: Pictures)
     assert found is not None
     assert found[1]["lastCode"] == "400"
     assert [entry["delivery"] for entry in alone.asked(request)] == [1]
-    assert alone.task(index)["reason"] == "the app answered 400: size: is odd"
+    assert alone.task(index)["reason"] == "size: is odd"
 
 
 def test_what_an_app_has_loaded_is_known_and_it_makes_room_for_a_command(alone: Pictures) -> None:

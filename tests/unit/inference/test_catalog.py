@@ -70,6 +70,6 @@ def test_nothing_outside_the_data_folder_can_be_named(tmp_path: Path, name: str)
 
 def test_a_wrong_name_is_answered_with_the_right_ones(tmp_path: Path) -> None:
     lora(tmp_path / "loras" / "watercolour.safetensors", 1.0)
-    with pytest.raises(InvalidArgument, match="did you mean 'watercolour'") as refused:
+    with pytest.raises(InvalidArgument, match="Did you mean 'watercolour'") as refused:
         Catalog(tmp_path).lora("watercolor", "loras[2].name")
     assert refused.value.field == "loras[2].name"

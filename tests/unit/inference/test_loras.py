@@ -262,7 +262,7 @@ def test_diffusers_own_names_mean_the_same(loaded: LoadedModel, tmp_path: Path) 
                 "lora_unet_nowhere.lora_down.weight": noise(2, 4),
                 "lora_unet_nowhere.lora_up.weight": noise(4, 2),
             },
-            "no module",
+            "this model has no lora_unet_nowhere",
         ),
         ({f"{LINEAR}.lora_down.weight": noise(2, 640), f"{LINEAR}.lora_up.weight": noise(640, 2)}, "640×640"),
     ],
