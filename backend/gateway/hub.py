@@ -15,7 +15,7 @@ from typing import Protocol
 
 from backend.errors import StoreUnavailable
 from backend.queue.stream import consumer_topic, stream_topic
-from backend.store.keys import key
+from backend.store.announcements import CHANGES, QUEUE_CHANGES
 from backend.store.multiplex import MultiplexedStore
 
 log = logging.getLogger("lorapool.gateway")
@@ -147,7 +147,7 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                await self._store.listen([key("events"), key("queue_events")], self._dispatch, self._standing)
+                await self._store.listen([CHANGES, QUEUE_CHANGES], self._dispatch, self._standing)
             except StoreUnavailable as error:
                 if self.connected.is_set():
                     log.warning("%s; looking every second until it does", error)
@@ -161,7 +161,7 @@ class Hub:
 
     def _dispatch(self, channel: bytes, message: bytes) -> None:
         said: dict[str, str] = json.loads(message)
-        if channel.decode() == key("queue_events"):
+        if channel.decode() == QUEUE_CHANGES:
             if "pair" in said:
                 self._wake(stream_topic(said["queue"], said["pair"]))
             else:

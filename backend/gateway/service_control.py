@@ -17,7 +17,8 @@ from backend.gateway.answers import json_answer, plain_json
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.gateway.services_api import service_view
 from backend.service import parse, with_part
-from backend.store import services, streams, task_queue, tasks
+from backend.store import services, streams, tasks
+from backend.store.announcements import announce
 from backend.views import ServiceView, as_json
 
 router = APIRouter(tags=["services"])
@@ -75,7 +76,7 @@ async def delete_service(service: str, gateway: GatewayHere, caller: CallerHere)
         await store.run(tasks.cancel(task, by="the removal of the service"))
     await _drop_queues(gateway, service)
     await store.run_all(services.forget(service))
-    await store.run(task_queue.announce_service(service))
+    await store.run(announce("service", service, service))
     gateway.catalog.forget(service)
     # Until that was heard, a put or a watcher may have brought them back.
     await _drop_queues(gateway, service)

@@ -28,6 +28,7 @@ from backend.gateway.context import (
 from backend.gateway.task_stream import Cursor, TaskStream, streamed
 from backend.gateway.task_views import file_views, load, point_view, shown, shown_one
 from backend.store import task_queue, tasks
+from backend.store.announcements import announce
 from backend.task import Task, TaskState
 from backend.views import FileList, LogPage, ScalarPage, TaskList, TaskView, as_json
 
@@ -142,7 +143,7 @@ async def set_priority(task_id: str, body: Priority, gateway: GatewayHere, calle
     if task.state is not TaskState.WAITING:
         raise Conflict(f"task {task_id} is {task.state}: only a waiting one has a priority to change")
     await gateway.store.run(task_queue.set_priority(task.id, body.priority))
-    await gateway.store.run(task_queue.announce(task.service, task.id))
+    await gateway.store.run(announce("task", task.id, task.service))
     return await _answer(gateway, caller, await gateway.store.run(tasks.get(task.id)))
 
 

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from backend.store.announcements import CHANGES
 from backend.store.connection import Store
-from backend.store.keys import key
 
 log = logging.getLogger("lorapool.supervisor")
 
@@ -72,7 +72,7 @@ class Events:
     def _listen(self) -> None:
         while not self._closing.is_set():
             try:
-                with self._store.listen(key("events")) as messages:
+                with self._store.listen(CHANGES) as messages:
                     self.miss()
                     while not self._closing.is_set():
                         message = messages.get_message(timeout=_LOOK)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from backend.paths import MOUNTS
-from backend.service import Description, GitPlace, NfsPlace, ObjectPlace, Storage
+from backend.service import Description, NfsPlace, ObjectPlace, Storage
 from backend.storage.records import STATE
 
 _BEFORE = r"(?<![\w.\-/])"
@@ -80,14 +80,6 @@ class Mounts(tuple[Mount, ...]):
         parts = PurePosixPath(os.path.normpath(path))
         fitting = [mount for mount in self if parts.is_relative_to(PurePosixPath(mount.storage.mount_path))]
         return max(fitting, key=lambda mount: len(mount.storage.mount_path), default=None)
-
-    def holding(self, folder: Path) -> tuple[Mount, str] | None:
-        """The object store's mount that a folder of this machine belongs to, and its path in there."""
-        for mount in self:
-            if mount.place is not None and folder.is_relative_to(mount.folder):
-                inner = folder.relative_to(mount.folder).as_posix()
-                return mount, "" if inner == "." else inner
-        return None
 
     @property
     def results(self) -> Mount | None:
@@ -160,8 +152,3 @@ def _by_root(place: NfsPlace) -> str:
 def _inner(path: str, mount: Mount) -> str:
     inner = PurePosixPath(os.path.normpath(path)).relative_to(mount.storage.mount_path).as_posix()
     return "" if inner == "." else inner
-
-
-def folder_of(git: GitPlace, data_dir: Path) -> Path:
-    """The folder of one version of a repository."""
-    return data_dir / MOUNTS / _slug(git.repo, git.branch, git.commit)

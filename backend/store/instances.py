@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from backend.instance import INSTANCE_TRANSITIONS, Instance, InstanceState, Place
+from backend.store.announcements import announce
 from backend.store.call import Argument, Call, command, script
 from backend.store.keys import key
 from backend.task import Stop, TaskState
@@ -236,9 +237,7 @@ def note_unfit(instance: str, service: str, why: str) -> list[Call[Any]]:
     """Note why an instance that is up takes no tasks at present, '' when it does again."""
     return [
         command("HSET", key("instance", instance), "unfit", why),
-        command(
-            "PUBLISH", key("events"), json.dumps({"kind": "instance", "id": instance, "service": service})
-        ),
+        announce("instance", instance, service),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.errors import NotFound
 from backend.service import Description, parse
+from backend.store.announcements import announce
 from backend.store.call import Call, command, script, source
 from backend.store.keys import key
 
@@ -44,7 +45,7 @@ def save(
         ),
         command("HSETNX", name, "created_at", created_at),
         command("SADD", key("services"), description.name),
-        _announce(description.name),
+        announce("service", description.name, description.name),
     ]
 
 
@@ -60,18 +61,12 @@ def replace_front_end_token(name: str, token: str) -> list[Call[Any]]:
 
 def set_stopped(name: str, stopped: bool) -> list[Call[Any]]:
     """Whether a service may have instances; what is queued stays queued."""
-    return [command("HSET", key("service", name), "stopped", int(stopped)), _announce(name)]
+    return [command("HSET", key("service", name), "stopped", int(stopped)), announce("service", name, name)]
 
 
 def note_served(name: str, trouble: str) -> Call[Any]:
     """A supervisor looks after this service; `trouble` is why no instance of it comes up, '' when nothing is wrong."""
     return script("serve", name, trouble)
-
-
-def _announce(name: str) -> Call[Any]:
-    """Tell whoever listens that this service has changed."""
-    event = {"kind": "service", "id": name, "service": name}
-    return command("PUBLISH", key("events"), json.dumps(event))
 
 
 def names() -> Call[list[str]]:

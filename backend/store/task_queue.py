@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from backend.store.call import Call, command
 from backend.store.keys import key
 
@@ -39,18 +37,6 @@ def set_priority(task: str, priority: int) -> Call[None]:
 def ended(service: str) -> Call[bool]:
     """Whether the input queue takes no more tasks."""
     return command("HGET", key("queue", service), "ended").then(lambda answer: answer == b"1")
-
-
-def announce(service: str, task: str) -> Call[None]:
-    """Say that a task changed."""
-    text = json.dumps({"kind": "task", "id": task, "service": service})
-    return command("PUBLISH", key("events"), text).then(lambda _: None)
-
-
-def announce_service(service: str) -> Call[None]:
-    """Say that a service changed."""
-    text = json.dumps({"kind": "service", "id": service, "service": service})
-    return command("PUBLISH", key("events"), text).then(lambda _: None)
 
 
 def end(service: str, *, ended: bool) -> Call[None]:

@@ -322,12 +322,6 @@ def log(task: str, after: int = 0, *, limit: int = 1000) -> Call[list[Line]]:
     return call.then(lambda answer: [_line(e) for e in answer])
 
 
-def last_lines(task: str, count: int) -> Call[list[Line]]:
-    """The last `count` lines of a task's log."""
-    call = command("XREVRANGE", key("log", task), "+", "-", "COUNT", count)
-    return call.then(lambda answer: [_line(e) for e in reversed(answer)])
-
-
 Point: TypeAlias = tuple[int, Progress]
 
 

@@ -157,7 +157,9 @@ class RayRig(HostRig):
         return self._ray.node_of(instance)
 
     def abandon(self) -> None:
-        self._ray.lose_driver()
+        for driver in psutil.Process().children():
+            if "backend.pool.ray.driver" in driver.cmdline():
+                driver.kill()
         self._ray.close()
 
     @contextmanager

@@ -342,12 +342,6 @@ class RayLauncher:
                 process.wait(_CLOSE_WAIT)
         self._end_driver()
 
-    def lose_driver(self) -> None:
-        """End the driver as the kernel would; what runs goes on."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
     def _end_driver(self) -> None:
         process, self._process = self._process, None
         with self._lock:

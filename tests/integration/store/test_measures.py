@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 
 from backend.store import instances, measures, services, tasks
-from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
 from backend.store.measures import Histogram, Measures
 from backend.task import TaskState
 from tests.support.store_world import World
-
-
-@pytest.fixture
-def world(server: EmbeddedStore) -> Iterator[World]:
-    world = World(server.url)
-    try:
-        yield world
-    finally:
-        world.close()
 
 
 def read(world: World) -> Measures:

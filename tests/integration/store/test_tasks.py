@@ -227,7 +227,6 @@ class TestAppend:
         task = world.task(holder.task)
         assert world.store.run(tasks.log(holder.task)) == [(1, "one"), (2, ""), (3, "three ◯")]
         assert world.store.run(tasks.log(holder.task, 1, limit=1)) == [(2, "")]
-        assert world.store.run(tasks.last_lines(holder.task, 2)) == [(2, ""), (3, "three ◯")]
         assert (task.log_lines, task.phase, task.progress) == (3, "training", progress)
         assert (task.failure, task.output) == ("nan", "/x")
         assert world.store.run(tasks.scalars(holder.task)) == [(1, progress)]

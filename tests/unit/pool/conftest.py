@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from backend.store.embedded import EmbeddedStore
+from tests.support.store_world import World
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def world(server: EmbeddedStore) -> Iterator[World]:
+    world = World(server.url)
+    try:
+        yield world
+    finally:
+        world.close()

@@ -15,26 +15,14 @@ from backend.store import tasks
 from backend.store.embedded import EmbeddedStore
 from backend.task import TaskState
 from tests.support.ear import Ear
+from tests.support.hands import Hands
 from tests.support.store_world import World
-
-
-class Hands:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Known:
     def __init__(self, url: str) -> None:
         self.world = World(url)
-        self.hands = Hands()
+        self.hands = Hands(1000.0)
         self.ear = Ear(self.world.store)
         self.backlog = self.new()
 

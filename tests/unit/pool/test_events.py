@@ -12,20 +12,10 @@ from backend.pool.events import Events
 from backend.processes import wait_until
 from backend.store import tasks
 from backend.store.call import command
-from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
 from tests.support.store_world import World
 
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def world(server: EmbeddedStore) -> Iterator[World]:
-    world = World(server.url)
-    try:
-        yield world
-    finally:
-        world.close()
 
 
 @pytest.fixture

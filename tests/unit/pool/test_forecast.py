@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,18 +11,8 @@ from backend.pool.clock import SystemClock
 from backend.pool.forecast import Forecast
 from backend.scaling import Snapshot, WaitingTask, WaitingTasks, parse_autoscaler
 from backend.store import plans
-from backend.store.embedded import EmbeddedStore
 from tests.support.scaling_world import NOW, busy, running
 from tests.support.store_world import World
-
-
-@pytest.fixture
-def world(server: EmbeddedStore) -> Iterator[World]:
-    world = World(server.url)
-    try:
-        yield world
-    finally:
-        world.close()
 
 
 @pytest.fixture

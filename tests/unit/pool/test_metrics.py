@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from backend.instance import Instance, InstanceState
 from backend.pool.metrics import WINDOW, Metrics
-from backend.store.embedded import EmbeddedStore
+from tests.support.hands import Hands
 from tests.support.store_world import World
-
-
-class Hands:
-    """A clock that a test moves."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def world(server: EmbeddedStore) -> Iterator[World]:
-    world = World(server.url)
-    try:
-        yield world
-    finally:
-        world.close()
 
 
 def instance(**vitals: Any) -> Instance:
