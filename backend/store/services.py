@@ -51,12 +51,12 @@ def save(
 
 def keep_front_end_token(name: str, token: str) -> list[Call[Any]]:
     """Give a service that has none (it was deployed by an older lorapool) the credential of its front ends."""
-    return [command("HSETNX", key("service", name), "front_end_token", token), _announce(name)]
+    return [command("HSETNX", key("service", name), "front_end_token", token), announce("service", name, name)]
 
 
 def replace_front_end_token(name: str, token: str) -> list[Call[Any]]:
     """Another credential for its front ends; the one that they have is void."""
-    return [command("HSET", key("service", name), "front_end_token", token), _announce(name)]
+    return [command("HSET", key("service", name), "front_end_token", token), announce("service", name, name)]
 
 
 def set_stopped(name: str, stopped: bool) -> list[Call[Any]]:
