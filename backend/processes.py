@@ -6,14 +6,17 @@ pid is not taken for the process that had it before.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -42,6 +45,25 @@ def adopt_orphans() -> None:
     """Have what loses its parent below this process become a child of this one (Linux only)."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def live_as_child(work: Callable[[], int]) -> NoReturn:
+    """All that a forked child does: `work`, then the end with the exit code that it returns or asks for.
+
+    Nothing of the parent's is run on the way out: no handler, no `finally`, no destructor.
+    """
+    code = 1
+    try:
+        code = work()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
 
 def start_time(pid: int) -> float:

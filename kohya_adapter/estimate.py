@@ -10,8 +10,6 @@ from backend.training import arguments, dataset_config, items
 from backend.training.checks import Report
 from backend.training.dataset import DatasetSpec, from_folders
 from backend.training.items import Item
-from backend.training.order import count_batches
-from backend.training.plan import plan
 from backend.training.training_arguments import TrainingArguments
 from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.config import trainer_config
@@ -53,7 +51,7 @@ def estimate(form: Form, data_dir: Path, *, sd_scripts: bool) -> tuple[Report | 
     try:
         specs = (from_folders(args),) if args.dataset_config is None else dataset_config.load(args)
         found = items.read(specs, field=field, data_dir=data_dir)
-        report = _report(args, specs, found)
+        report = Report.of(args, specs, found)
     except InvalidArgument as error:
         only_theirs = sd_scripts and args.dataset_config is not None
         return None, [problem_of(error, form, severity="warning" if only_theirs else "error")]
@@ -75,26 +73,6 @@ def _arguments(form: Form, data_dir: Path) -> TrainingArguments:
     wanted = {key: config[key] for key in _WANTED if key in config}
     here = {"pretrained_model_name_or_path": str(data_dir), "output_dir": str(data_dir)}
     return arguments.from_values(wanted | here, data_dir=data_dir)
-
-
-def _report(args: TrainingArguments, specs: tuple[DatasetSpec, ...], found: list[Item]) -> Report:
-    batches = count_batches(found, [spec.batch_size for spec in specs])
-    schedule = plan(args, batches)
-    train = [item for item in found if not item.subset.is_reg]
-    regs = [item for item in found if item.subset.is_reg]
-    return Report(
-        pictures=len(train),
-        showings=sum(item.copies for item in train),
-        reg_pictures=len(regs),
-        reg_showings=sum(item.copies for item in regs),
-        captioned=sum(item.picture.has_caption_file for item in train),
-        buckets=tuple(items.bucket_counts(found)),
-        batches_per_epoch=batches,
-        steps_per_epoch=schedule.steps_per_epoch,
-        epochs=schedule.epochs,
-        total_steps=schedule.total_steps,
-        warnings=(),
-    )
 
 
 def _captions(found: list[Item]) -> Iterator[Problem]:

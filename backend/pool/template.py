@@ -26,6 +26,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +34,7 @@ import psutil
 
 from backend.errors import LorapoolError, RunFailed
 from backend.instance import Place
-from backend.processes import start_time
+from backend.processes import live_as_child, start_time
 
 _MOST = 1 << 20
 _LOOK_EVERY = 0.2
@@ -165,7 +166,7 @@ def _answer(listener: socket.socket, connection: socket.socket) -> None:
         if pid == 0:
             listener.close()
             connection.close()
-            _become(request, received)
+            live_as_child(partial(_become, request, received))
         try:
             began = start_time(pid)
         except psutil.NoSuchProcess:
@@ -201,35 +202,24 @@ def _receive(connection: socket.socket, received: list[int]) -> dict[str, Any]:
     return request
 
 
-def _become(request: dict[str, Any], received: list[int]) -> NoReturn:
+def _become(request: dict[str, Any], received: list[int]) -> int:
     """The child: its own session, default signals, the environment it was given; then the target."""
-    code = 1
-    try:
-        os.setsid()
-        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(sig, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.close(null)
-        descriptors = dict(zip(request["descriptors"], received, strict=True))
-        for name in ("stdout", "stderr"):
-            if name in descriptors:
-                os.dup2(descriptors[name], 1 if name == "stdout" else 2)
-                os.close(descriptors.pop(name))
-        os.environ.clear()
-        os.environ.update(request["environment"])
-        os.chdir(request["cwd"])
-        gc.unfreeze()
-        code = int(_resolve(request["target"])(request["argument"], descriptors) or 0)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+    os.setsid()
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(sig, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    descriptors = dict(zip(request["descriptors"], received, strict=True))
+    for name in ("stdout", "stderr"):
+        if name in descriptors:
+            os.dup2(descriptors[name], 1 if name == "stdout" else 2)
+            os.close(descriptors.pop(name))
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["cwd"])
+    gc.unfreeze()
+    return int(_resolve(request["target"])(request["argument"], descriptors) or 0)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,10 @@ def save(
 
 def keep_front_end_token(name: str, token: str) -> list[Call[Any]]:
     """Give a service that has none (it was deployed by an older lorapool) the credential of its front ends."""
-    return [command("HSETNX", key("service", name), "front_end_token", token), announce("service", name, name)]
+    return [
+        command("HSETNX", key("service", name), "front_end_token", token),
+        announce("service", name, name),
+    ]
 
 
 def replace_front_end_token(name: str, token: str) -> list[Call[Any]]:

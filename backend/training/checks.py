@@ -6,6 +6,7 @@ The trainer calls `prepare` before it loads anything; a form calls `check` for i
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.errors import InvalidArgument
@@ -34,6 +35,33 @@ class Report:
     epochs: int
     total_steps: int
     warnings: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        args: TrainingArguments,
+        specs: Sequence[DatasetSpec],
+        found: list[Item],
+        warnings: Sequence[str] = (),
+    ) -> Report:
+        """The report on a run over the items `found`."""
+        batches = count_batches(found, [spec.batch_size for spec in specs])
+        schedule = plan(args, batches)
+        train = [item for item in found if not item.subset.is_reg]
+        regs = [item for item in found if item.subset.is_reg]
+        return cls(
+            pictures=len(train),
+            showings=sum(item.copies for item in train),
+            reg_pictures=len(regs),
+            reg_showings=sum(item.copies for item in regs),
+            captioned=sum(item.picture.has_caption_file for item in train),
+            buckets=tuple(items.bucket_counts(found)),
+            batches_per_epoch=batches,
+            steps_per_epoch=schedule.steps_per_epoch,
+            epochs=schedule.epochs,
+            total_steps=schedule.total_steps,
+            warnings=tuple(warnings),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +105,7 @@ def prepare(args: TrainingArguments) -> Prepared:
     _check_subsets(args, specs)
     training, validation = items.hold_out(found, specs, seed=args.seed)
     sample_prompts = prompts.read(args.sample_prompts) if args.sample_prompts else ()
-    report = _report(args, specs, training, model)
+    report = Report.of(args, specs, training, _warnings(args, specs, training, model))
     _check_resume(args, report.total_steps)
     return Prepared(specs, training, validation, model, sample_prompts, report)
 
@@ -170,31 +198,10 @@ def _check_buckets(found: list[Item], model: ModelFacts) -> None:
             )
 
 
-def _report(
-    args: TrainingArguments, specs: tuple[DatasetSpec, ...], found: list[Item], model: ModelFacts
-) -> Report:
-    batches = count_batches(found, [spec.batch_size for spec in specs])
-    schedule = plan(args, batches)
-    train = [item for item in found if not item.subset.is_reg]
-    regs = [item for item in found if item.subset.is_reg]
-    return Report(
-        pictures=len(train),
-        showings=sum(item.copies for item in train),
-        reg_pictures=len(regs),
-        reg_showings=sum(item.copies for item in regs),
-        captioned=sum(item.picture.has_caption_file for item in train),
-        buckets=tuple(items.bucket_counts(found)),
-        batches_per_epoch=batches,
-        steps_per_epoch=schedule.steps_per_epoch,
-        epochs=schedule.epochs,
-        total_steps=schedule.total_steps,
-        warnings=tuple(_warnings(args, specs, train, model)),
-    )
-
-
 def _warnings(
-    args: TrainingArguments, specs: tuple[DatasetSpec, ...], train: list[Item], model: ModelFacts
+    args: TrainingArguments, specs: tuple[DatasetSpec, ...], training: list[Item], model: ModelFacts
 ) -> list[str]:
+    train = [item for item in training if not item.subset.is_reg]
     found: list[str] = []
     if args.clip_skip and args.clip_skip != 2 and model.family == "sdxl":
         found.append(

@@ -19,13 +19,13 @@ import os
 import select
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import psutil
 
-from backend.processes import adopt_orphans
+from backend.processes import adopt_orphans, live_as_child
 from backend.records import PROGRESS_FD
 
 _MEANT_FOR_THE_RUN = (
@@ -61,7 +61,7 @@ def run(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> NoReturn
     if child == 0:
         os.close(wake_read)
         os.close(wake_write)
-        _run(argument, descriptors)
+        live_as_child(partial(_run, argument, descriptors))
     os.close(descriptors["progress"])
     os.close(1)
     os.close(2)
@@ -113,28 +113,17 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _run(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> NoReturn:
-    code = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        for sig in (signal.SIGCHLD, *_MEANT_FOR_THE_RUN):
-            signal.signal(sig, signal.SIG_DFL)
-        os.close(descriptors["life"])
-        os.close(descriptors["status"])
-        os.set_inheritable(descriptors["progress"], True)
-        os.environ[PROGRESS_FD] = str(descriptors["progress"])
-        code = (
-            _call(argument["entry"], argument["argv"]) if argument.get("entry") else _exec(argument["argv"])
-        )
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+def _run(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> int:
+    signal.set_wakeup_fd(-1)
+    for sig in (signal.SIGCHLD, *_MEANT_FOR_THE_RUN):
+        signal.signal(sig, signal.SIG_DFL)
+    os.close(descriptors["life"])
+    os.close(descriptors["status"])
+    os.set_inheritable(descriptors["progress"], True)
+    os.environ[PROGRESS_FD] = str(descriptors["progress"])
+    if argument.get("entry"):
+        return _call(argument["entry"], argument["argv"])
+    _exec(argument["argv"])
 
 
 def _call(entry: str, argv: Sequence[str]) -> int:

@@ -1,27 +1,3 @@
-from __future__ import annotations
+from tests.support.store_fixtures import server, world
 
-from collections.abc import Iterator
-
-import pytest
-
-from backend.store.embedded import EmbeddedStore
-from tests.support.store_world import World
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    server = EmbeddedStore(tmp_path_factory.mktemp("store"))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def world(server: EmbeddedStore) -> Iterator[World]:
-    world = World(server.url)
-    try:
-        yield world
-    finally:
-        world.close()
+__all__ = ["server", "world"]

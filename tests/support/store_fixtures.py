@@ -1,0 +1,31 @@
+"""The store that tests share, for a `conftest.py` to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backend.store.embedded import EmbeddedStore
+from tests.support.store_world import World
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """A store of its own for the tests of one process."""
+    server = EmbeddedStore(tmp_path_factory.mktemp("store"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def world(server: EmbeddedStore) -> Iterator[World]:
+    """A service of its own in that store."""
+    world = World(server.url)
+    try:
+        yield world
+    finally:
+        world.close()
