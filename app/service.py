@@ -4,6 +4,8 @@ GET  live/pool                        services and instances
 GET  live/services/{name}/about       decisions, seconds of instances by user, and the settings of scaling
 GET  live/services/{name}/history     lengths of the queue and numbers of instances over time
 POST live/services/{name}/autoscaler  other settings of scaling
+POST live/services/{name}/stop        let what runs end, and hold what is queued
+POST live/services/{name}/start       let it go on
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, FastAPI, Query, Request
 from pydantic import BaseModel, Field
 
-from app.people import gateway_of
+from app.people import gateway_of, person_of
 from backend.errors import NotFound
 
 router = APIRouter(prefix="/live")
@@ -90,7 +92,7 @@ async def pool(request: Request) -> Any:
     services, instances = await asyncio.gather(gateway.get("services"), gateway.get("instances"))
     # A page never sees a token: not the front end's, and not a service's.
     shown = [{key: service.get(key) for key in _SERVICE_KEYS} for service in services["services"]]
-    return {"now": time.time(), "services": shown, **instances}
+    return {"now": time.time(), "services": shown, "may_change": person_of(request).operator, **instances}
 
 
 @router.get("/services/{name}/about")
@@ -118,6 +120,18 @@ async def set_autoscaler(request: Request, name: str, wanted: Settings) -> Any:
     raw = with_settings((await gateway.get(path))["description"], wanted)
     answer = await gateway.put(f"{path}/autoscaler", raw)
     return {"settings": settings_of(answer["description"])}
+
+
+@router.post("/services/{name}/stop")
+async def stop(request: Request, name: str) -> Any:
+    """Pause it: what runs ends, what is queued waits."""
+    return {"state": (await gateway_of(request).post(f"{_service(name)}/stop", {}))["state"]}
+
+
+@router.post("/services/{name}/start")
+async def start(request: Request, name: str) -> Any:
+    """Let a paused one go on."""
+    return {"state": (await gateway_of(request).post(f"{_service(name)}/start", {}))["state"]}
 
 
 def install(app: FastAPI) -> None:

@@ -30,6 +30,8 @@ def configure(process: str, form: Format, *, stream: IO[str] | None = None, **id
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines(process, ids) if form == "json" else _lines_for_people(process))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # A front end asks the gateway all the time, and each request would be a line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _lines_for_people(process: str) -> logging.Formatter:

@@ -174,7 +174,9 @@ def _answer(response: httpx.Response) -> Any:
     try:
         body = response.json()
     except ValueError:
-        body = {"error": "", "message": response.text[:500] or f"status {response.status_code}"}
+        body = None
+    if not isinstance(body, dict):
+        raise _stranger(response)
     if response.is_success:
         return body
     message = str(body.get("message") or f"status {response.status_code}")
@@ -196,4 +198,12 @@ def _away(endpoint: str, error: object) -> GatewayUnavailable:
     return GatewayUnavailable(
         f"the gateway at {endpoint} does not answer ({error}). What it has acknowledged is safe; "
         "is `lorapool up` running there?"
+    )
+
+
+def _stranger(response: httpx.Response) -> GatewayUnavailable:
+    where = str(response.url.copy_with(path="/", query=None)).rstrip("/")
+    return GatewayUnavailable(
+        f"what answers at {where} is no gateway of lorapool (status {response.status_code}, and no JSON object); "
+        "check the address and the port, and whether `lorapool up` runs behind it"
     )

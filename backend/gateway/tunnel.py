@@ -50,7 +50,7 @@ async def serve_store(gateway: Gateway, scope: Scope, receive: Receive, send: Se
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
         await connection.disconnect(nowait=True)
-        with contextlib.suppress(RuntimeError):  # it may be closed already
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it may be closed already
             await websocket.close()
 
 

@@ -86,7 +86,10 @@ async def account_of(gateway: Gateway, caller: Caller, name: str) -> Account:
     """
     wanted = caller.user if name == "me" else name
     if not wanted:
-        raise NotFound("this token is the deployment's or a service's, and belongs to no account")
+        raise NotFound(
+            "this token is the deployment's or a service's, and belongs to no account; name the account, or use a "
+            "token of one's own"
+        )
     if wanted != caller.user:
         caller.need_administrator()
     found = await gateway.store.run(accounts.maybe(wanted))

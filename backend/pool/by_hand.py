@@ -200,7 +200,7 @@ class Worker:
             log.error("instance %s ended: %s", instance.id, error)
             return 1
         well = newest.state is InstanceState.GONE and newest.reason in (DRAINED, TOLD_TO_LEAVE)
-        log.info("instance %s ended: %s", instance.id, newest.reason if well else "its log says why")
+        log.info("instance %s ended: %s", instance.id, newest.reason or "its log says why")
         return 0 if well else 1
 
     def _read(self, name: str) -> Instance:

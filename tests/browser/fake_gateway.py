@@ -254,6 +254,13 @@ class FakeGateway:
         def whole(id: str) -> Response:
             return PlainTextResponse("\n".join(self.tasks[id].lines) + "\n")
 
+        @app.post(f"{api}/services/{{name}}/{{action}}")
+        def hold(name: str, action: str) -> Any:
+            [found] = [each for each in self.services if each["name"] == name]
+            found["state"] = {"stop": "Stopped", "start": "Running"}[action]
+            self.pool_changed()
+            return found
+
         @app.get(f"{api}/models")
         def models() -> Json:
             return {"models": self.models, "loras": self.loras}

@@ -147,3 +147,20 @@ def test_it_is_plain_when_nothing_runs_and_fits_a_phone(page: Page, gateway: Fak
     expect(page.locator('[data-instance="kohya_job-0001"]')).to_contain_text("busy")
     expect(page.locator(".past canvas")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_queue_is_paused_and_goes_on_and_the_jobs_page_says_so(
+    page: Page, context: BrowserContext, gateway: FakeGateway
+) -> None:
+    gateway.add("run", name="my style", state="running")
+    jobs = context.new_page()
+    jobs.goto("/jobs")
+    expect(jobs.locator(".pause")).to_have_text("Pause the queue")
+    page.goto("/service")
+    page.get_by_role("button", name="Pause the queue").click()
+    expect(page.locator(".lp-toast")).to_contain_text("What runs now is not interrupted")
+    expect(page.locator(".service")).to_contain_text("stopped")
+    expect(jobs.locator(".pause")).to_have_text("Paused: what is queued waits.Go on")
+    jobs.get_by_role("button", name="Go on").click()
+    expect(jobs.locator(".pause")).to_have_text("Pause the queue")
+    assert gateway.services[0]["state"] == "Running"

@@ -1,6 +1,6 @@
 // What a task made, besides pictures: the LoRA, checkpoints, states.
 
-import { h, root } from "./dom.js";
+import { copy, h, root } from "./dom.js";
 import { clock, size } from "./format.js";
 import { fileUrl } from "./live.js";
 import { t } from "./words.js";
@@ -11,10 +11,12 @@ const ORDER = Object.keys(KINDS);
 export function files(id) {
   const known = new Map();
   const body = h("tbody", {});
+  const place = h("p", { class: "place", hidden: true });
   const element = h(
     "section",
     { class: "panel lp-card made", hidden: true },
     h("h3", {}, t("Files")),
+    place,
     h(
       "div",
       { class: "scroll-x" },
@@ -34,7 +36,14 @@ export function files(id) {
     body.replaceChildren(...all.map((file) => line(id, file)));
     element.hidden = !all.length;
   };
-  return { element, add };
+  /** Says where the LoRA is on the machine that trained it; nothing for "". */
+  const where = (path) => {
+    if (place.dataset.path === (path ?? "")) return;
+    place.dataset.path = path ?? "";
+    place.hidden = !path;
+    place.replaceChildren(t("The LoRA is on the machine as"), " ", h("code", {}, path), " ", h("button", { class: "lp-button quiet", type: "button", onclick: () => copy(path) }, t("Copy path")));
+  };
+  return { element, add, where };
 }
 
 function line(id, file) {

@@ -67,6 +67,9 @@ export function figure(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+/** What a task is called: its name, or the beginning of its id. */
+export const title = (task) => task.name || task.id.replace(/^([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "$1");
+
 /** What a task is waiting for or doing, in one line; empty when its state says it all. */
 export function note(task) {
   switch (task.state) {

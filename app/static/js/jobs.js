@@ -2,8 +2,10 @@
 
 import { Board } from "./board.js";
 import { h, isFinal, root, say, toast } from "./dom.js";
+import { now } from "./format.js";
 import { ask } from "./live.js";
-import { row, taskUrl } from "./row.js";
+import { Pause } from "./pause.js";
+import { me, row, taskUrl } from "./row.js";
 import { Task } from "./task.js";
 import { t } from "./words.js";
 
@@ -11,23 +13,24 @@ const page = document.getElementById("lp-page");
 const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const summary = h("small", {});
 const search = h("input", { type: "search", placeholder: t("Search"), "aria-label": t("Search jobs"), oninput: () => drawList(null) });
-/** Who has logged in; nobody where there are no accounts. */
-const me = document.querySelector('meta[name="lp-person"]')?.content;
 const kinds = h(
   "select",
   { "aria-label": t("Which jobs"), onchange: () => (drawList(null), choose()) },
   Object.entries({ command: t("Trainings"), ...(me && { mine: t("Mine") }), open: t("Not ended"), failed: t("Failed"), query: t("Pictures"), "": t("All") }).map(([value, title]) => h("option", { value }, title)),
 );
+const pause = new Pause();
 const list = h(
   "section",
   { class: "list lp-card", "aria-label": t("Jobs") },
   h("header", {}, h("h1", {}, t("Jobs"), " ", summary), h("a", { class: "lp-button", href: `${root}/` }, t("New training"))),
   h("div", { class: "filter" }, search, kinds),
+  pause.element,
   rows,
 );
 const pane = h("section", { class: "task", "aria-label": t("Job") });
 page.append(list, pane);
 
+const DAY = 24 * 3600;
 const shown = new Map();
 let current = null;
 let olderLeft = true;
@@ -36,6 +39,7 @@ const wanted = () => new URLSearchParams(location.search).get("task");
 const wide = matchMedia("(min-width: 861px)");
 
 const board = new Board((what) => {
+  if (what === null || what === "pool") pause.read();
   if (what === "pool") return;
   drawList(what);
   if (what === null) choose();
@@ -56,6 +60,7 @@ function wantedTasks() {
 }
 
 function drawList(changed) {
+  pause.works(board.newest().some((task) => !isFinal(task.state)));
   const tasks = wantedTasks();
   const filtered = search.value.trim() || kinds.value !== "command";
   if (!tasks.length && filtered) {
@@ -78,12 +83,16 @@ function drawList(changed) {
   });
   for (const child of [...rows.children].slice(tasks.length)) child.remove();
   if (olderLeft && board.tasks.size >= 100) rows.append(more);
-  const number = (state) => tasks.filter((task) => task.state === state).length;
+  const since = now() - DAY;
+  const number = (...states) => tasks.filter((task) => states.includes(task.state) && (task.finished_at ?? Infinity) > since).length;
   const parts = [
-    [number("running") + number("assigned"), t("{n} running")],
+    [number("running", "assigned"), t("{n} running")],
     [number("waiting"), t("{n} queued")],
+    [number("succeeded"), t("{n} done")],
+    [number("failed", "dead"), t("{n} failed")],
   ];
   say(summary, parts.filter(([n]) => n).map(([n, word]) => word.replace("{n}", n)).join(t(", ")));
+  summary.title = t("Ended: in the last 24 hours");
   mark();
 }
 
@@ -104,14 +113,16 @@ async function older() {
   more.disabled = false;
 }
 
-/** Shows the task that the address names; where there is room and none is named, the newest. */
+/** Shows the task that the address names; where there is room and none is named, the newest of whoever looks. */
 function choose() {
-  const id = wanted() ?? (wide.matches ? wantedTasks()[0]?.id : undefined);
+  const own = () => wantedTasks().find((task) => !me || task.user === me)?.id;
+  const id = wanted() ?? (wide.matches ? own() : undefined);
   page.dataset.view = wanted() ? "task" : "list";
   if (current?.id === id) return;
   current?.close();
   current = id ? new Task(id, { back: () => open(null), open, tasks: () => board.newest() }) : null;
-  pane.replaceChildren(...(current ? [current.element] : []));
+  const hint = board.tasks.size ? [h("p", { class: "lp-card lp-empty" }, t("Choose a job to look at it."))] : [];
+  pane.replaceChildren(...(current ? [current.element] : hint));
   mark();
 }
 

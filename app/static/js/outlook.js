@@ -3,7 +3,7 @@
 import { Board } from "./board.js";
 import { copy, h, isFinal, prints, root, say, toast } from "./dom.js";
 import { lasting, turn as turnOf } from "./forecast.js";
-import { about, count, note, size } from "./format.js";
+import { about, count, note, size, title } from "./format.js";
 import { row, taskUrl } from "./row.js";
 import { sweep } from "./sweep.js";
 import { said, t, tn } from "./words.js";
@@ -196,7 +196,7 @@ export class Outlook {
     const text = words[task.state] ?? note(task);
     if (line.dataset.text === text) return;
     line.dataset.text = text;
-    line.replaceChildren(h("b", {}, task.name), `${t(": ")}${text}${t(".")} `, h("a", { href: taskUrl(task.id) }, t("Open the job")));
+    line.replaceChildren(h("b", {}, title(task)), `${t(": ")}${text}${t(".")} `, h("a", { href: taskUrl(task.id) }, t("Open the job")));
   }
 
   #sweep() {

@@ -112,7 +112,7 @@ export class Past {
       scales: { x: { time: true }, y: { range: (_, __, high) => [0, Math.max(1, high) * 1.08] } },
       series: [{}, ...series],
       axes: [
-        { ...axis, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map(when(this.#hours)) },
+        { ...axis, size: 28, grid: { show: false }, incrs: STEPS, values: (_, ticks) => ticks.map(when(this.#hours)) },
         { ...axis, size: 40, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] },
       ],
       hooks: { setCursor: [(plot) => this.#tell(plot.cursor.idx)], setData: [() => this.#tell(null)] },
@@ -130,6 +130,9 @@ export class Past {
     texts.forEach((text, i) => say(this.legend.children[i].lastChild, text));
   }
 }
+
+/** Seconds between two times at the axis, from a minute on: they are written without seconds. */
+const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800];
 
 const when = (hours) => (at) => {
   const date = new Date(at * 1000);

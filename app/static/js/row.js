@@ -1,8 +1,11 @@
 // One task in a list.
 
 import { chip, h, isFinal, root, say } from "./dom.js";
-import { ago, note } from "./format.js";
+import { ago, note, title } from "./format.js";
 import { said, t } from "./words.js";
+
+/** Who has logged in; nobody where there are no accounts. */
+export const me = document.querySelector('meta[name="lp-person"]')?.content ?? "";
 
 export const taskUrl = (id) => `${root}/jobs?task=${encodeURIComponent(id)}`;
 
@@ -15,13 +18,14 @@ export function row(id) {
   const bar = h("div", { class: "lp-track" }, h("i", {}));
   const element = h("a", { class: "job", href: taskUrl(id), "data-task": id }, name, state, line, time, bar);
   const update = (task) => {
-    say(name, task.name || task.id);
-    name.title = task.name || task.id;
+    say(name, title(task));
+    name.title = title(task);
     if (element.dataset.state !== task.state) state.replaceChildren(chip(task.state));
     element.dataset.state = task.state;
     say(line, note(task) || " ");
     line.title = said(task.reason) || "";
-    say(time, ago(isFinal(task.state) ? task.finished_at : task.created_at));
+    const whose = task.user && task.user !== me ? `${task.user} · ` : "";
+    say(time, whose + ago(isFinal(task.state) ? task.finished_at : task.created_at));
     drawBar(bar, task);
     bar.hidden = task.state !== "running";
     bar.style.display = bar.hidden ? "none" : "";

@@ -36,16 +36,22 @@ export class Scaling {
       h("div", { class: "ends lp-muted" }, h("span", {}, t("work may wait")), h("span", {}, t("instances may idle"))),
     );
     this.length = row(t("Tasks for each instance"), this.threshold);
-    this.form = h(
-      "form",
-      { class: "scaling", novalidate: true, oninput: () => this.#touch(), onsubmit: (event) => (event.preventDefault(), this.#apply()) },
+    this.fields = h(
+      "fieldset",
+      {},
       h("div", { class: "row" }, row(t("At least"), this.min), row(t("At most"), this.max)),
       row(t("Number of instances"), this.rule),
       this.about,
       this.dial,
       this.length,
+    );
+    this.acts = h("div", { class: "acts" }, this.button);
+    this.form = h(
+      "form",
+      { class: "scaling", novalidate: true, oninput: () => this.#touch(), onsubmit: (event) => (event.preventDefault(), this.#apply()) },
+      this.fields,
       this.problem,
-      h("div", { class: "acts" }, this.button),
+      this.acts,
     );
     this.element = h("section", { class: "panel lp-card", "aria-label": t("Scaling") }, h("h2", {}, t("Scaling")), this.form);
   }
@@ -56,9 +62,11 @@ export class Scaling {
     this.#touched = false;
   }
 
-  /** What holds now; what somebody is changing stays. */
-  show(settings) {
+  /** What holds now; what somebody is changing stays. Who may not change it sees it. */
+  show(settings, mayChange = true) {
     if (this.#touched) return;
+    this.fields.disabled = !mayChange;
+    this.acts.hidden = !mayChange;
     const rules = Object.entries(RULES).filter(([key]) => key !== "other" || settings.rule === "other");
     this.rule.replaceChildren(...rules.map(([value, title]) => h("option", { value }, title)));
     for (const key of ["min", "max", "rule", "comfort", "threshold"]) this[key].value = settings[key];

@@ -3,9 +3,10 @@
 
 import { Board } from "./board.js";
 import { chip, h, say, toast } from "./dom.js";
-import { ago, clock, duration, now, setClock, size } from "./format.js";
+import { ago, clock, duration, now, setClock, size, title } from "./format.js";
 import { ask } from "./live.js";
 import { Past } from "./past.js";
+import { holding } from "./pause.js";
 import { taskUrl } from "./row.js";
 import { Scaling } from "./scaling.js";
 import { usage } from "./usage.js";
@@ -81,7 +82,7 @@ async function readAbout() {
     const answer = await ask(`live/services/${encodeURIComponent(name)}/about`);
     if (name !== chosen) return;
     about = answer;
-    scaling.show(about.settings);
+    scaling.show(about.settings, known.may_change);
     drawAbout();
   } catch (error) {
     if (!about) toast(error.message, true);
@@ -145,6 +146,7 @@ function serviceCard(service) {
       fact(t("At most"), service.max),
     ),
     full && h("p", { class: "lp-muted" }, t("As many instances as are allowed are there. What waits now waits for one of them, whatever the rule.")),
+    known.may_change && runsTasks(service) && h("p", {}, holding(service, refresh)),
     (service.warnings ?? []).map((warning) => h("p", { class: "lp-muted" }, said(warning))),
   );
 }
@@ -201,7 +203,7 @@ function state(instance) {
 
 function does(instance) {
   if (instance.tasks.length) {
-    return instance.tasks.flatMap((id, i) => [i ? ", " : "", h("a", { href: taskUrl(id) }, board.tasks.get(id)?.name || id)]);
+    return instance.tasks.flatMap((id, i) => [i ? ", " : "", h("a", { href: taskUrl(id) }, title(board.tasks.get(id) ?? { id }))]);
   }
   const idle = instance.idle_since ? t("idle for {time}", { time: duration(now() - instance.idle_since) }) : t("idle");
   const words = { starting: t("starting"), idle, busy: t("busy"), draining: t("ends when its task has ended") };

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { ask as question, chip, copy, h, isFinal, root, say, toast } from "./dom.js";
-import { ago, clock, count, duration, figure, note, now } from "./format.js";
+import { ago, clock, count, duration, figure, note, now, title } from "./format.js";
 import { files } from "./files.js";
 import { Gallery } from "./gallery.js";
 import { ask as request, fileUrl, follow, post } from "./live.js";
@@ -107,8 +107,8 @@ export class Task {
   #draw() {
     const task = this.#view;
     const p = this.#parts;
-    say(p.title, task.name || task.id);
-    document.title = `${title(task)} · lorapool`;
+    say(p.title, title(task));
+    document.title = `${tab(task)} · lorapool`;
     if (p.state.dataset.state !== task.state) p.state.replaceChildren(chip(task.state));
     p.state.dataset.state = task.state;
     this.gallery.expect(!isFinal(task.state));
@@ -117,6 +117,7 @@ export class Task {
     this.#drawReason(task);
     this.#drawProgress(task);
     this.#drawActs(task);
+    this.files.where(task.state === "succeeded" ? task.output : "");
     this.settings.show(task);
   }
 
@@ -251,8 +252,8 @@ const capital = (text) => (text ? text[0].toUpperCase() + text.slice(1) : "");
 
 const speed = (seconds) => (seconds >= 1 ? t("{n} s / step", { n: seconds.toPrecision(3) }) : t("{n} steps / s", { n: (1 / seconds).toPrecision(3) }));
 
-function title(task) {
-  const name = task.name || task.id;
+function tab(task) {
+  const name = title(task);
   const { progress } = task;
   if (task.state === "running" && progress?.total) return `${Math.floor((100 * progress.step) / progress.total)} % ${name}`;
   return task.state === "succeeded" ? `✓ ${name}` : name;

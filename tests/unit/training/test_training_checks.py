@@ -80,6 +80,11 @@ def test_a_folder_without_repeats(parsed: Parsed, pictures: Path) -> None:
     refused(parsed(), "train_data_dir", "no folder named")
 
 
+def test_a_folder_with_repeats_that_is_given_itself(parsed: Parsed, pictures: Path) -> None:
+    one = folder(pictures)
+    refused(parsed("--train_data_dir", str(one)), "train_data_dir", f"give the folder around it, {pictures}$")
+
+
 @pytest.mark.parametrize("broken", ["not a picture", "cut short", "cut jpeg", "empty"])
 def test_a_broken_picture_is_named(parsed: Parsed, pictures: Path, broken: str) -> None:
     path = folder(pictures) / ("bad.jpg" if broken == "cut jpeg" else "bad.png")
