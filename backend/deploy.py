@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 
-from backend.errors import NotFound
+from backend.errors import InvalidArgument, NotFound
 from backend.scaling import parse_autoscaler, parse_cronscaler, unknown_parts
 from backend.service import Description
+from backend.settings import Settings
+from backend.storage import credentials
 from backend.store import services
 from backend.store.connection import Store
 
@@ -20,6 +23,23 @@ def scaling_warnings(description: Description) -> tuple[str, ...]:
     """
     parse_cronscaler(description.cronscaler)
     return unknown_parts(parse_autoscaler(description.autoscaler))
+
+
+def storage_warnings(
+    description: Description, settings: Settings, environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Which object stores of its `storage[]` this machine has no credentials for."""
+    elsewhere = "" if settings.launcher == "local" else ", unless the instances' machines have their own"
+    found = []
+    for place in filter(None, (each.object for each in description.storage)):
+        try:
+            lacking = credentials.find(place, settings.data_dir, environment) is None
+            said = credentials.why_none(place) if lacking else ""
+        except InvalidArgument as error:
+            said = str(error)
+        if said:
+            found.append(f"storage: {said}. Until then its tasks fail before they begin{elsewhere}.")
+    return tuple(dict.fromkeys(found))
 
 
 def deploy(store: Store, description: Description) -> str:

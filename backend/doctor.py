@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pynvml
 
+from backend.deploy import storage_warnings
 from backend.errors import LorapoolError
 from backend.paths import ENDPOINT, MODELS
 from backend.ports import why_not
@@ -227,7 +228,7 @@ def gateway(endpoint: str) -> Finding:
 
 
 def described(settings: Settings) -> Finding:
-    """Whether the instances of every service come up."""
+    """Whether the instances of every service come up, and whether there are credentials for its storage."""
     connection = Store(settings.redis_url or EmbeddedStore(settings.data_dir).url)
     try:
         found = [connection.run(services.get(name)) for name in connection.run(services.names())]
@@ -244,6 +245,19 @@ def described(settings: Settings) -> Finding:
             Verdict.FAULT,
             "; ".join(trouble),
             "Mend what it says. Where an init command failed, `lorapool service init-log NAME` has what it printed.",
+        )
+    unready = [
+        f"{each.description.name}: {said}"
+        for each in found
+        for said in storage_warnings(each.description, settings, credentials.here())
+    ]
+    if unready:
+        return Finding(
+            "services",
+            Verdict.FAULT,
+            " ".join(unready),
+            "docs/how-to/s3.md says where credentials go. If `lorapool up` was started with them in its environment, "
+            "give them to this command too.",
         )
     return Finding("services", Verdict.OK, f"{len(found)}, nothing keeps their instances from coming up")
 

@@ -21,7 +21,7 @@ import psutil
 
 from backend import logs, paths, ports
 from backend.child import Child, own_command
-from backend.deploy import deploy, scaling_warnings
+from backend.deploy import deploy, scaling_warnings, storage_warnings
 from backend.errors import Conflict, LorapoolError
 from backend.front_ends import FrontEnds, front_end_of
 from backend.pool.devices import default_capacity
@@ -137,6 +137,8 @@ class Deployment:
                 wanted = [parse(default_description(most=default_capacity())).description]
             for description in wanted:
                 deploy(store, description)
+                for warning in storage_warnings(description, self.settings, os.environ):
+                    say(f"{description.name}: {warning}")
             deployed = store.run_all([services.get(name) for name in store.run(services.names())])
         finally:
             store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from backend.errors import Forbidden, InvalidInput
 
 if TYPE_CHECKING:
     from backend.client import Client
-    from backend.service import Description
+    from backend.service.reading import Parsed
     from backend.views import ServiceView
 
 app = typer.Typer(help="Deploy services and look at them.", no_args_is_help=True)
@@ -28,8 +29,8 @@ def service_create(
     description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
 ) -> None:
     """Deploy a service, or replace the description of one that exists."""
-    wanted = _read_description(description)
-    view = client.create_service(wanted.raw)
+    view = client.create_service(_read_description(description).description.raw)
+    _say_warnings(view.warnings)
     print(f"{view.name} ({view.type}) is {view.state}")
 
 
@@ -141,7 +142,7 @@ def service_update(
     client: Client, description: Annotated[Path, typer.Argument(help="The new description (JSON or YAML).")]
 ) -> None:
     """Replace the description of a service that exists. Instances change one by one, as they become idle."""
-    wanted = _read_description(description)
+    wanted = _read_description(description).description
     _say_service(client.service(wanted.name).update(wanted.raw))
 
 
@@ -212,8 +213,7 @@ def _threshold(text: str) -> tuple[str, float]:
 
 def _say_service(view: ServiceView) -> None:
     """One line about a service that was changed, and what of its description has no effect."""
-    for warning in view.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _say_warnings(view.warnings)
     print(f"{view.name} ({view.type}) is {view.state}, {view.min} to {view.max} instances")
 
 
@@ -222,7 +222,11 @@ def service_check(
     description: Annotated[Path, typer.Argument(help="The service description (JSON or YAML).")],
 ) -> None:
     """Read a description without deploying it: what is wrong, what has no effect here."""
-    found = _read_description(description)
+    from backend.deploy import scaling_warnings
+
+    parsed = _read_description(description)
+    found = parsed.description
+    _say_warnings((*parsed.warnings, *scaling_warnings(found)))
     print(f"{found.name} ({found.type}) can be deployed")
 
 
@@ -234,15 +238,16 @@ def service_schema() -> None:
     print_json(schema())
 
 
-def _read_description(path: Path) -> Description:
-    """The description in a file; what has no effect here goes to standard error."""
-    from backend.deploy import scaling_warnings
+def _say_warnings(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _read_description(path: Path) -> Parsed:
+    """The description in a file."""
     from backend.service import parse
 
     try:
-        parsed = parse(path.read_bytes())
+        return parse(path.read_bytes())
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}; nothing was deployed") from None
-    for warning in (*parsed.warnings, *scaling_warnings(parsed.description)):
-        print(f"warning: {warning}", file=sys.stderr)
-    return parsed.description

@@ -5,6 +5,8 @@ What is changed is the description itself, so that what is shown is always what 
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
@@ -33,7 +35,7 @@ class Count(BaseModel):
 async def _deploy(gateway: Gateway, raw: dict[str, Any], name: str = "") -> Response:
     """Deploy a description; with `name` it has to be that of this service."""
     # Reading the scaler's rules costs the start of the gateway a quarter of a second: only who deploys pays for it.
-    from backend.deploy import deploy, scaling_warnings
+    from backend.deploy import deploy, scaling_warnings, storage_warnings
 
     try:
         plain_json(raw)
@@ -43,7 +45,8 @@ async def _deploy(gateway: Gateway, raw: dict[str, Any], name: str = "") -> Resp
     wanted = parsed.description
     if name and wanted.name != name:
         raise InvalidArgument("metadata.name", f"it is {wanted.name!r}, not {name!r}; nothing was changed")
-    warnings = (*parsed.warnings, *scaling_warnings(wanted))
+    unready = await asyncio.to_thread(storage_warnings, wanted, gateway.settings, os.environ)
+    warnings = (*parsed.warnings, *scaling_warnings(wanted), *unready)
     await gateway.with_store(lambda store: deploy(store, wanted))
     gateway.catalog.forget(wanted.name)
     view = await service_view(gateway, await gateway.catalog.get(wanted.name), token=True, warnings=warnings)

@@ -14,7 +14,10 @@ import pytest
 
 from backend import doctor
 from backend.doctor import GB, Finding, Verdict
+from backend.service import parse
 from backend.settings import Settings
+from backend.store import services
+from backend.store.connection import Store
 from backend.store.embedded import EmbeddedStore
 from tests.support.box import free_port
 
@@ -101,8 +104,20 @@ def test_a_store_is_asked_what_it_is(tmp_path: Path) -> None:
         wrong = server.url.replace("unix://:", "unix://:wrong")
         assert wrong != server.url
         assert doctor.store(settings(tmp_path, REDIS_URL=wrong)).verdict is Verdict.FAULT
+        _a_bucket_without_credentials_is_said(settings(tmp_path, REDIS_URL=server.url))
     finally:
         server.stop()
+
+
+def _a_bucket_without_credentials_is_said(here: Settings) -> None:
+    mounted = {"mount_path": "/mnt/data", "oss": {"path": "oss://pictures/"}}
+    raw = {"metadata": {"name": "kohya_job", "type": "ScalableJob"}, "storage": [mounted]}
+    store = Store(here.redis_url)
+    assert doctor.described(here).verdict is Verdict.OK
+    store.run_all(services.save(parse(raw).description, token="t", created_at=1.0))
+    store.close()
+    found = doctor.described(here)
+    assert is_fault(found, "kohya_job", "oss://pictures/", "OSS_ACCESS_KEY_ID") and "s3.md" in found.mend
 
 
 @pytest.mark.parametrize(

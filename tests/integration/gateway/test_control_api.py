@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from backend.cli.command import app
 from backend.client import Client, GatewayUnavailable, TaskHandle
 from backend.errors import Conflict, Forbidden, InvalidArgument, NotFound, QueueFull, TooLarge, Unauthorized
 from backend.store import measures, tasks
 from backend.store.connection import Store
 from backend.store.tasks import NewTask
 from backend.views import TaskView
-from tests.support.gateway_box import Box, eventually, free_port
+from tests.support.gateway_box import TOKEN, Box, eventually, free_port
 from tests.support.pretend import PretendInstance, progress, sample
 
 
@@ -43,7 +47,9 @@ def test_what_one_is_talking_to(box: Box, client: Client, name: str) -> None:
     assert (info.trainer, info.data_dir) == ("built-in", str(box.data_dir))
 
 
-def test_a_service_is_created_updated_shown_and_removed(box: Box, client: Client, name: str) -> None:
+def test_a_service_is_created_updated_shown_and_removed(
+    box: Box, client: Client, name: str, tmp_path: Path
+) -> None:
     description = {"metadata.name": name, "metadata.type": "ScalableJob", "autoscaler": {"min": 0, "max": 3}}
     created = client.create_service(description)
     updated = client.create_service({**description, "autoscaler": {"min": 0, "max": 5}, "oddity": 1})
@@ -52,6 +58,13 @@ def test_a_service_is_created_updated_shown_and_removed(box: Box, client: Client
     assert (updated.max, updated.token) == (5, created.token)
     assert updated.warnings == ["oddity: has no meaning here and is kept as it is"]
     assert client.service(name).view().description["autoscaler"] == {"min": 0, "max": 5}
+    description["storage"] = [{"mount_path": "/mnt/data", "oss": {"path": "oss://no-such-bucket/"}}]
+    (warning,) = client.service(name).update(description).warnings
+    assert "no credentials for oss://no-such-bucket/" in warning
+    file = tmp_path / "service.json"
+    file.write_text(json.dumps(description))
+    said = CliRunner().invoke(app, ["service", "create", str(file), "--endpoint", box.url, "--token", TOKEN])
+    assert said.stderr == f"warning: {warning}\n" and said.stdout == f"{name} (ScalableJob) is Creating\n"
     task = client.service(name).submit(command="true")
     client.service(name).delete()
     assert name not in [service.name for service in client.services()]
