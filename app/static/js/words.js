@@ -38,7 +38,14 @@ export function pieces(text, elements) {
  */
 export function said(text, parts = false) {
   if (!text || !messages.size) return text;
-  return known(text) ?? (parts ? text.split(/, | and /).map((part) => known(part) ?? part).join(t(", ")) : sentences(text));
+  return known(text) ?? named(text) ?? (parts ? text.split(/, | and /).map((part) => known(part) ?? part).join(t(", ")) : sentences(text));
+}
+
+/** What is said of an argument or a line that it names first: `noise_offset is …`, `'a cat --q 1': the option …`. */
+function named(text) {
+  const [, name, rest] = /^([a-z]\w*_\w+:?|'.+?':) (.+)$/s.exec(text) ?? [];
+  const words = rest && known(rest);
+  return words && `${name} ${words}`;
 }
 
 const sentences = (text) => text.split(/(?<=[.!?])\s+/).map((part) => known(part) ?? part).join(" ");
