@@ -5,6 +5,9 @@ const KINDS = {
   lr: { title: "Learning rate", lines: (data) => [data.lr] },
 };
 
+/** Distances between two marks at the axis of steps: whole ones. */
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000];
+
 const figure = (value) =>
   !Number.isFinite(value) ? "–" : value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : String(+value.toPrecision(4));
 
@@ -53,7 +56,7 @@ function render({ model, el }) {
       scales: { x: { time: false } },
       cursor: { y: false },
       series: [{}, ...(kind === "loss" ? [raw, strong] : [strong])],
-      axes: [{ ...axis, size: 26 }, { ...axis, size: 60, values: (_, ticks) => ticks.map(figure) }],
+      axes: [{ ...axis, size: 26, incrs: STEPS }, { ...axis, size: 60, values: (_, ticks) => ticks.map(figure) }],
       hooks: { setCursor: [() => tell(plot?.cursor.idx)] },
     };
   }
