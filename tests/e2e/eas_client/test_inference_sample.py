@@ -12,37 +12,14 @@ from tests.support.box import PATIENCE, Box, until
 ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).with_name("inference_program.py")
 
-DESCRIPTION = """
-{
-  "metadata": {
-    "name": "scalablejob",
-    "type": "ScalableJob",
-    "instance": 1,
-    "rpc.worker_threads": 4,         # queries that an instance runs at once
-    "cpu": 4,
-    "gpu": 1,
-    "memory": 15000,
-  },
-  "containers": [
-    {
-      "image": "eas-registry-vpc.cn-hangzhou.cr.aliyuncs.com/pai-eas/sample:1.0",
-      "command": "python app.py",    # the start command of the inference service
-      "port": 8000,                  # not 8080 or 9090
-    },
-  ],
-  "scalable_job": { "enable_write_log_to_queue": false },
-  "autoscaler": { "min": 1, "max": 2, "strategies": { "avg_waiting_length": 2 }, },
-}
-"""
+DESCRIPTION = ROOT / "docs" / "examples" / "eas" / "inference.json"
 
 
 def test_every_one_of_200_answers_comes_once_to_who_asked(sdk_python: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     shutil.copy(ROOT / "docs" / "examples" / "queries" / "app.py", data_dir)
-    description = tmp_path / "inference.json"
-    description.write_text(DESCRIPTION)
-    box = Box(data_dir, arguments=(str(description),)).start()
+    box = Box(data_dir, arguments=(str(DESCRIPTION),)).start()
     try:
         client = subprocess.run(
             [str(sdk_python), str(PROGRAM), box.endpoint, "scalablejob", box.token, "8", "25"],
