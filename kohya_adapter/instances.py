@@ -11,6 +11,9 @@ from kohya_adapter.form import Form
 from kohya_adapter.network import LYCORIS, network_module
 from kohya_adapter.problems import Capabilities, Problem
 
+_BUILT_IN = ("sd", "sdxl", "flux")
+"""The families that need no sd-scripts."""
+
 
 def suited(form: Form, instances: Capabilities | None) -> Form:
     """A form of ours, as a start or a preset, with what these instances lack replaced by what they have.
@@ -51,10 +54,10 @@ def instance_problems(form: Form, instances: Capabilities) -> Iterator[Problem]:
         yield Problem("multi_gpu", "the instances have no GPU")
     if network_module(form) == LYCORIS and instances.sd_scripts and "lycoris" not in instances.packages:
         yield Problem("LoRA_type", "LyCORIS is not installed on the instances")
-    if form.family not in ("sd", "sdxl") and not instances.sd_scripts:
+    if form.family not in _BUILT_IN and not instances.sd_scripts:
         said = (
-            "the built-in trainer takes Stable Diffusion 1.x, 2.x and SDXL; set SD_SCRIPTS_DIR on the instances "
-            "to train this"
+            "the built-in trainer takes Stable Diffusion 1.x, 2.x, SDXL and FLUX.1; set SD_SCRIPTS_DIR on the "
+            "instances to train this"
         )
         yield Problem(FAMILY_CHECKBOXES[form.family], said)
 

@@ -61,7 +61,7 @@ _AT_LEAST_ONE = (
 def broken_rules(form: Form, *, sd_scripts: bool) -> Iterator[Problem]:
     """Everything that the values of a form say against it."""
     yield from _choices(form)
-    yield from _families(form)
+    yield from _families(form, sd_scripts=sd_scripts)
     yield from _numbers(form)
     for rule in (*RULES, *(SD_SCRIPTS_RULES if sd_scripts else ())):
         if rule.breaks(form):
@@ -83,7 +83,7 @@ def _not_a_choice(field: Field) -> str:
     return f"choose one of {', '.join(plain(choice) or 'empty' for choice in field.choices)}"
 
 
-def _families(form: Form) -> Iterator[Problem]:
+def _families(form: Form, *, sd_scripts: bool) -> Iterator[Problem]:
     ticked = [box for box in FAMILY_CHECKBOXES.values() if form.on(box)]
     for box in ticked[1:]:
         yield Problem(box, "only one kind of model can be ticked")
@@ -95,9 +95,15 @@ def _families(form: Form) -> Iterator[Problem]:
         yield Problem(
             "LoRA_type", f"{kind} cannot be trained for this kind of model; it is for {', '.join(allowed)}"
         )
-    for key in REQUIRED_FILES.get(form.family, ()):
+    for key in () if _is_whole(form, sd_scripts=sd_scripts) else REQUIRED_FILES.get(form.family, ()):
         if not form.text(key) and not (key == "clip_l" and form["model_type"] == "chroma"):
             yield Problem(key, "this kind of model cannot be trained without it; name the file")
+
+
+def _is_whole(form: Form, *, sd_scripts: bool) -> bool:
+    """Whether the model is a folder with all parts, which the built-in trainer takes for FLUX; a file has only one."""
+    model = form.text("pretrained_model_name_or_path")
+    return form.family == "flux" and not sd_scripts and not model.endswith((".safetensors", ".sft"))
 
 
 def _numbers(form: Form) -> Iterator[Problem]:

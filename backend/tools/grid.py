@@ -16,7 +16,7 @@ from backend.inference.engine import Engine
 from backend.inference.request import SCHEDULERS, GenerationRequest, LoraChoice
 from backend.inference.ticket import Ticket
 from backend.training.lora_file import read_metadata
-from backend.training.prompts import SamplePrompt
+from backend.training.prompts import SCALE, STEPS, SamplePrompt
 
 _GAP, _LABEL, _LETTER = 8, 18, 6
 _INK, _PAPER = "#222222", "#ffffff"
@@ -108,8 +108,8 @@ def _request(prompt: SamplePrompt, model: str, column: Column, weight: float) ->
         (LoraChoice(column.lora, weight),) if column.lora else (),
         prompt.width,
         prompt.height,
-        prompt.steps,
-        prompt.scale,
+        prompt.steps or STEPS,
+        SCALE if prompt.scale is None else prompt.scale,
         prompt.seed,
         scheduler=prompt.sampler if prompt.sampler in SCHEDULERS else "default",
     )

@@ -30,6 +30,20 @@ class Dropouts:
 NO_DROPOUTS = Dropouts()
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """The low-rank path of one module: down, up, and alpha, by whose ratio to the rank it is scaled."""
+
+    down: nn.Linear | nn.Conv2d
+    up: nn.Linear | nn.Conv2d
+    alpha: float
+
+    @property
+    def scale(self) -> float:
+        """What the path is multiplied by."""
+        return self.alpha / self.down.weight.shape[0]
+
+
 def adapted(
     base: nn.Module, down: nn.Module, up: nn.Module, scale: float, dropouts: Dropouts
 ) -> Callable[[Tensor], Tensor]:
@@ -39,7 +53,7 @@ def adapted(
     def forward(x: Tensor) -> Tensor:
         lowered = down(x)
         if dropouts and down.training:
-            lowered = _dropped(lowered, dropouts)
+            lowered = dropped(lowered, dropouts)
         return path(base(x), lowered, up, scale)
 
     return forward
@@ -59,7 +73,8 @@ def _convolution(out: Tensor, lowered: Tensor, up: nn.Module, scale: float) -> T
     return torch.add(out, up(lowered), alpha=scale)
 
 
-def _dropped(lowered: Tensor, dropouts: Dropouts) -> Tensor:
+def dropped(lowered: Tensor, dropouts: Dropouts) -> Tensor:
+    """What comes out of a down projection, with kohya's dropouts."""
     if dropouts.modules and float(torch.rand(())) < dropouts.modules:
         return lowered * 0
     if dropouts.values:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from backend.errors import InvalidArgument
 from backend.training.command_line import did_you_mean
+from backend.training.flux import ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,27 @@ LR_SCHEDULERS = (
     "warmup_stable_decay",
 )
 
-NETWORK_MODULES = ("networks.lora",)
-NETWORK_ARGS = frozenset(
+FLUX_MODULE = "networks.lora_flux"
+NETWORK_MODULES = ("networks.lora", FLUX_MODULE)
+_COMMON_ARGS = frozenset(
     {
-        *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout"),
+        *("rank_dropout", "module_dropout"),
         *("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"),
     }
 )
+NETWORK_ARGS = {
+    "networks.lora": _COMMON_ARGS | {"conv_dim", "conv_alpha"},
+    FLUX_MODULE: _COMMON_ARGS | ranks.NUMBERS | ranks.TEXTS,
+}
+_WHOLE = ranks.NUMBERS | {"conv_dim"}
+_REFUSED_ARGS = {
+    "split_qkv": "query, key and value share one LoRA, as the file has it; leave it out",
+    "train_t5xxl": "T5 stays as it is; leave it out, CLIP-L learns with text_encoder_lr",
+    "ggpo_sigma": "GGPO is not built in; leave train_lora_ggpo off",
+    "ggpo_beta": "GGPO is not built in; leave train_lora_ggpo off",
+    "network_reg_dims": "ranks by pattern are not built in; img_attn_dim and its like give ranks by kind of module",
+    "network_reg_lrs": "learning rates by pattern are not built in; leave it out",
+}
 
 
 def optimizer(name: str) -> OptimizerKind:
@@ -129,20 +144,35 @@ def keywords(field: str, items: Sequence[str], names: frozenset[str], of: str) -
     return found
 
 
-def network_args(items: Sequence[str]) -> dict[str, float]:
-    """The numbers in `network_args`; what is None or 0 is left out.
+def network_args(module: str, items: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
+    """The `network_args` of a module: those that are numbers, without what is None or 0, and those that are text.
 
     Raises:
-        InvalidArgument: as `keywords`; or a value is no number from 0 on.
+        InvalidArgument: as `keywords`; or a value is no number from 0 on where one is wanted.
     """
-    found = keywords("network_args", items, NETWORK_ARGS, "networks.lora")
+    texts, others = {}, []
+    for item in items:
+        key, equals, text = item.partition("=")
+        if equals and module == FLUX_MODULE and key in ranks.TEXTS:
+            texts[key] = text
+        elif module == FLUX_MODULE and key in _REFUSED_ARGS:
+            if text not in ("False", "None", ""):
+                raise InvalidArgument(
+                    "network_args", f"{key} is not honoured by the built-in trainer: {_REFUSED_ARGS[key]}"
+                )
+        else:
+            others.append(item)
+    found = keywords("network_args", others, NETWORK_ARGS[module], module)
     for key, value in found.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and value >= 0):
             raise InvalidArgument("network_args", f"{key} is {value!r}; it wants a number")
-        if key == "conv_dim" and value and value != int(value):
-            raise InvalidArgument("network_args", f"conv_dim is {value!r}; it wants a whole number")
-    return {key: float(value) for key, value in found.items() if value}
+        if key in _WHOLE and value and value != int(value):
+            raise InvalidArgument("network_args", f"{key} is {value!r}; it wants a whole number")
+    numbers = {
+        key: float(value) for key, value in found.items() if value or (value == 0 and key in ranks.NUMBERS)
+    }
+    return numbers, texts
 
 
 StepRules: TypeAlias = tuple[tuple[float, int | None], ...]

@@ -55,7 +55,7 @@ def _arguments(given: Mapping[str, Any], data_dir: Path | None) -> TrainingArgum
     _fill_in(values)
     table = rows()
     for name, value in values.items():
-        if table[name].kind == "path" and value is not None:
+        if name in table and table[name].kind == "path" and value is not None:
             values[name] = (
                 tuple(_path(name, item, data_dir) for item in value)
                 if table[name].many
@@ -115,6 +115,7 @@ _ZERO_IS_UNSET = (
     *("save_every_n_epochs", "save_every_n_steps", "save_n_epoch_ratio"),
     *("save_last_n_epochs", "save_last_n_epochs_state", "save_last_n_steps", "save_last_n_steps_state"),
     *("sample_every_n_steps", "sample_every_n_epochs", "max_train_epochs", "clip_skip"),
+    *("t5xxl_max_token_length", "blocks_to_swap"),
     *("min_snr_gamma", "noise_offset", "adaptive_noise_scale", "multires_noise_iterations", "ip_noise_gamma"),
     *("validate_every_n_steps", "validate_every_n_epochs", "max_validation_steps"),
     *("network_dropout", "scale_weight_norms", "v_pred_like_loss", "max_timestep", "resize_interpolation"),
@@ -127,7 +128,9 @@ def _fill_in_network(values: dict[str, Any]) -> None:
     )
     values["network_dim"] = values["network_dim"] or 4
     values["network_alpha"] = values["network_alpha"] or float(values["network_dim"])
-    values["network_args"] = allowed.network_args(values["network_args"] or ())
+    values["network_args"], values["network_texts"] = allowed.network_args(
+        values["network_module"], values["network_args"] or ()
+    )
     for name in ("text_encoder_lr", "base_weights", "base_weights_multiplier"):
         values[name] = tuple(values[name] or ())
 

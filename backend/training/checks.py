@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from backend.errors import InvalidArgument
 from backend.training import allowed, dataset_config, items, model_folder, position, prompts
 from backend.training.dataset import DatasetSpec, from_folders
+from backend.training.flux import checks as flux_checks
+from backend.training.flux import layout as flux_layout
+from backend.training.flux import ranks
+from backend.training.flux.layout import Given
 from backend.training.items import BucketCount, Item
 from backend.training.model_folder import ModelFacts
 from backend.training.order import count_batches
@@ -93,7 +97,7 @@ def check(args: TrainingArguments) -> Report:
 
 def prepare(args: TrainingArguments) -> Prepared:
     """Look at every file that the run needs; raises as `check` does."""
-    model = model_folder.inspect(args.pretrained_model_name_or_path)
+    model = inspect(args)
     _check_model(args, model)
     _check_files(args)
     if args.dataset_config is not None:
@@ -107,7 +111,18 @@ def prepare(args: TrainingArguments) -> Prepared:
     sample_prompts = prompts.read(args.sample_prompts) if args.sample_prompts else ()
     report = Report.of(args, specs, training, _warnings(args, specs, training, model))
     _check_resume(args, report.total_steps)
+    if not args.is_flux and any(prompt.guidance is not None for prompt in sample_prompts):
+        raise InvalidArgument("sample_prompts", "--g is what FLUX is told; for Stable Diffusion give --l")
     return Prepared(specs, training, validation, model, sample_prompts, report)
+
+
+def inspect(args: TrainingArguments) -> ModelFacts:
+    """The facts of the base model; raises as `check` does."""
+    if args.is_flux:
+        return flux_layout.inspect(
+            args.pretrained_model_name_or_path, Given(args.clip_l, args.t5xxl, args.ae)
+        )
+    return model_folder.inspect(args.pretrained_model_name_or_path)
 
 
 def check_machine(args: TrainingArguments) -> None:
@@ -127,10 +142,19 @@ def check_machine(args: TrainingArguments) -> None:
 
 
 def _check_model(args: TrainingArguments, model: ModelFacts) -> None:
+    if model.flux is not None:
+        ranks.read(
+            args.network_dim,
+            args.network_args,
+            args.network_texts,
+            doubles=model.flux.doubles,
+            singles=model.flux.singles,
+        )
+        return
     if args.v2 and model.family != "sd2":
-        kind = {"sd1": "Stable Diffusion 1.x", "sdxl": "SDXL"}[model.family]
+        kind = {"sd1": "Stable Diffusion 1.x", "sdxl": "SDXL"}[model.stable_family]
         raise InvalidArgument("v2", f"is for Stable Diffusion 2.x, and {model.path} is {kind}; turn it off")
-    v_prediction = args.v_parameterization or model.prediction_type == "v_prediction"
+    v_prediction = model.predicts_v(args)
     if args.scale_v_pred_loss_like_noise_pred and not v_prediction:
         raise InvalidArgument("scale_v_pred_loss_like_noise_pred", "needs a v-prediction model")
     if args.v_pred_like_loss and v_prediction:
@@ -190,11 +214,12 @@ def _check_subsets(args: TrainingArguments, specs: tuple[DatasetSpec, ...]) -> N
 
 def _check_buckets(found: list[Item], model: ModelFacts) -> None:
     for bucket in items.bucket_counts(found):
-        if bucket.width % model.vae_factor or bucket.height % model.vae_factor:
+        if bucket.width % model.side_step or bucket.height % model.side_step:
             raise InvalidArgument(
                 "resolution",
-                f"{bucket.width}×{bucket.height} is not divisible by {model.vae_factor}, "
-                "as the VAE of this model needs",
+                f"{bucket.width}×{bucket.height} is not divisible by {model.side_step}, "
+                f"as {'FLUX' if model.flux else 'the VAE of this model'} needs; set bucket_reso_steps to "
+                f"{model.side_step} or a multiple of it",
             )
 
 
@@ -202,7 +227,7 @@ def _warnings(
     args: TrainingArguments, specs: tuple[DatasetSpec, ...], training: list[Item], model: ModelFacts
 ) -> list[str]:
     train = [item for item in training if not item.subset.is_reg]
-    found: list[str] = []
+    found = [] if model.flux is None else list(flux_checks.warnings(args, model.flux.guided))
     if args.clip_skip and args.clip_skip != 2 and model.family == "sdxl":
         found.append(
             "clip_skip has no effect on SDXL, which takes the last layer but one of both text encoders"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backend.errors import InvalidArgument
+from backend.training.flux import checks as flux
 from backend.training.training_arguments import TrainingArguments
 
 
@@ -19,6 +20,7 @@ def check_combinations(args: TrainingArguments) -> None:
     _check_precision(args)
     _check_noise(args)
     _check_output(args)
+    flux.check(args)
 
 
 def _check_data(args: TrainingArguments) -> None:
@@ -83,11 +85,11 @@ def _check_masks(args: TrainingArguments) -> None:
 
 
 def _check_text(args: TrainingArguments) -> None:
-    """Texts can be encoded beforehand when nothing about them changes."""
+    """Texts can be encoded beforehand when nothing about them changes; of FLUX T5's part, while CLIP learns."""
     if not (args.cache_text_encoder_outputs or args.cache_text_encoder_outputs_to_disk):
         return
     name = "cache_text_encoder_outputs"
-    if args.trains_text_encoder:
+    if args.trains_text_encoder and not args.is_flux:
         raise InvalidArgument(
             name, "needs network_train_unet_only: a text encoder that learns changes its output"
         )

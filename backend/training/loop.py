@@ -18,11 +18,11 @@ from backend.errors import RunFailed
 from backend.records import Progress
 from backend.training.checkpoints import Checkpoints
 from backend.training.feed import Feed, MicroBatch
-from backend.training.frozen_text import FrozenText
+from backend.training.frozen_text import Conditions
 from backend.training.latents import Encoder
 from backend.training.network import LoraNetwork
-from backend.training.noise import sample_noise, sample_timesteps
-from backend.training.objective import Diffusion, Shown, losses
+from backend.training.noise import sample_noise
+from backend.training.objective import Objective, Shown
 from backend.training.optimizers import averaged
 from backend.training.plan import Plan
 from backend.training.progress import Reporter
@@ -31,14 +31,13 @@ from backend.training.scalars import Scalars
 from backend.training.schedules import LearningRateSchedule
 from backend.training.seeds import derive, generator
 from backend.training.stopping import SavedForLater, StopRequest
-from backend.training.text import CaptionTokens
 from backend.training.training_arguments import TrainingArguments
 from backend.training.validation import FRACTIONS, Validation
 
 
 @dataclass(slots=True)
 class Machinery:
-    """Everything a run needs while it steps. `frozen_text` stands where the text encoder is not trained."""
+    """Everything a run needs while it steps."""
 
     args: TrainingArguments
     plan: Plan
@@ -49,10 +48,9 @@ class Machinery:
     base_rates: list[float]
     rate_names: list[str]
     schedule: LearningRateSchedule
-    diffusion: Diffusion
+    objective: Objective
     encoder: Encoder
-    tokens: CaptionTokens
-    frozen_text: FrozenText | None
+    conditions: Conditions
     feed: Feed
     seed: int
     sampler: Sampler | None
@@ -143,10 +141,10 @@ class Loop:
         m = self._m
         chance = generator(m.seed, "noise", step, number, m.accelerator.process_index)
         shown = self._shown(batch, chance)
-        noise = sample_noise(shown.latents, m.diffusion.noise, chance)
-        timesteps = sample_timesteps(len(noise), len(m.diffusion.alphas), m.diffusion.noise, chance)
+        noise = sample_noise(shown.latents, m.objective.noise, chance)
+        timesteps = m.objective.draw(shown.latents, chance)
         with m.accelerator.autocast():
-            found = losses(m.denoiser, shown, noise, timesteps.to(noise.device), m.diffusion, chance)
+            found = m.objective.losses(m.denoiser, shown, noise, timesteps, chance)
         loss = (found * batch.weights.to(found.device)).mean() / count
         m.accelerator.backward(loss)
         return loss.detach()
@@ -154,11 +152,7 @@ class Loop:
     def _shown(self, batch: MicroBatch, chance: torch.Generator) -> Shown:
         m, device = self._m, self._m.accelerator.device
         with m.accelerator.autocast():
-            text = (
-                m.frozen_text(batch.captions, device)
-                if m.frozen_text
-                else m.tokens(batch.captions).to(device)
-            )
+            text = m.conditions(batch.captions, device)
         masks = None if batch.masks is None else batch.masks.to(device)
         return Shown(self._latents(batch, chance), text, batch.sizes.to(device), masks)
 
@@ -228,10 +222,10 @@ class Loop:
         m = self._m
         chance = generator(m.seed, "validation", number, round(1000 * fraction))
         shown = self._shown(batch, chance)
-        noise = sample_noise(shown.latents, m.diffusion.noise, chance)
-        timesteps = torch.full((len(noise),), int(fraction * len(m.diffusion.alphas)), device=noise.device)
+        noise = sample_noise(shown.latents, m.objective.noise, chance)
+        timesteps = m.objective.at(fraction, shown.latents)
         with m.accelerator.autocast():
-            found = losses(unwrap_model(m), shown, noise, timesteps, m.diffusion, chance)
+            found = m.objective.losses(unwrap_model(m), shown, noise, timesteps, chance)
         return [float(loss) for loss in found]
 
     def _samples_at(self, step: int) -> bool | None:

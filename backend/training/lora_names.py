@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from backend.training.flux import network as flux
+
 UNET = "lora_unet_"
 _TRANSFORMERS = ("Transformer2DModel",)
 _CONVOLUTIONS = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
@@ -53,14 +55,23 @@ def is_sdxl(unet: nn.Module) -> bool:
     return getattr(unet.config, "addition_embed_type", None) == "text_time"
 
 
-def adapted_modules(unet: nn.Module, encoders: Sequence[nn.Module]) -> dict[str, nn.Module]:
-    """Every module that a LoRA file may change, by its name there."""
-    found = {
-        name: unet.get_submodule(path) for path, name in unet_targets(unet, with_convolutions=True).items()
-    }
+def is_flux(unet: nn.Module) -> bool:
+    """Whether it is FLUX's transformer."""
+    return type(unet).__name__ == "FluxTransformer2DModel"
+
+
+def adapted_modules(unet: nn.Module, encoders: Sequence[nn.Module]) -> dict[str, list[nn.Module]]:
+    """Every module that a LoRA file may change, by its name there; FLUX's may be in parts, one below the other."""
+    found: dict[str, list[nn.Module]] = {}
+    if is_flux(unet):
+        for module in flux.targets(unet):
+            found[flux.file_name(module)] = list(flux.linears(unet, module))
+    else:
+        for path, name in unet_targets(unet, with_convolutions=True).items():
+            found[name] = [unet.get_submodule(path)]
     for index, encoder in enumerate(encoders):
         targets = text_targets(encoder, text_prefix(index, len(encoders)))
-        found |= {name: encoder.get_submodule(path) for path, name in targets.items()}
+        found |= {name: [encoder.get_submodule(path)] for path, name in targets.items()}
     return found
 
 

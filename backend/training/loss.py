@@ -28,6 +28,11 @@ class LossRules:
     scale_v_like_noise: bool = False
     v_like: float | None = None
 
+    @property
+    def is_huber(self) -> bool:
+        """Whether the loss has a width, from which on it is linear."""
+        return self.kind in ("huber", "smooth_l1")
+
 
 def loss_rules(args: TrainingArguments) -> LossRules:
     """The loss rules of a run."""
@@ -58,19 +63,27 @@ def loss_per_picture(
     With masks (batch, 1, height, width) each place counts as much as its mask says.
     """
     difference = prediction.float() - target.float()
+    c = _huber_c(alphas, timesteps, rules) if rules.is_huber else None
+    weights = _weights(alphas, timesteps, rules, predicts_v=predicts_v)
+    return picture_loss(difference, rules, c, masks) * weights
+
+
+def picture_loss(difference: Tensor, rules: LossRules, c: Tensor | None, masks: Tensor | None) -> Tensor:
+    """The loss (batch,) of differences and masks as above; a Huber loss is quadratic up to its width `c` (batch,)."""
     if rules.kind == "l2":
         loss = difference.square()
     elif rules.kind == "l1":
         loss = difference.abs()
     else:
-        c = _huber_c(alphas, timesteps, rules).view(-1, 1, 1, 1)
+        assert c is not None
+        c = c.view(-1, 1, 1, 1)
         # 2·(sqrt(d²+c²) - c), without the cancellation for small d.
         squares = difference.square()
         loss = 2 * squares / ((squares + c.square()).sqrt() + c)
         loss = loss * c if rules.kind == "huber" else loss
     if masks is not None:
         loss = loss * masks
-    return loss.mean(dim=(1, 2, 3)) * _weights(alphas, timesteps, rules, predicts_v=predicts_v)
+    return loss.mean(dim=(1, 2, 3))
 
 
 def _huber_c(alphas: Tensor, timesteps: Tensor, rules: LossRules) -> Tensor:

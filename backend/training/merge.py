@@ -26,20 +26,22 @@ def merge(tensors: Mapping[str, Tensor], base: BaseModel, multiplier: float) -> 
     names = sorted({key.split(".", 1)[0] for key in tensors})
     for name in names:
         down, up = tensors.get(f"{name}.lora_down.weight"), tensors.get(f"{name}.lora_up.weight")
-        module = modules.get(name)
-        if down is None or up is None or module is None:
+        parts = modules.get(name)
+        if down is None or up is None or parts is None:
             raise InvalidArgument(
                 _FIELD, f"{name} of the file is no LoRA module of this model; take the file out"
             )
         alpha = tensors.get(f"{name}.alpha")
         scale = multiplier * (1.0 if alpha is None else float(alpha) / down.shape[0])
-        _add(name, module, up.float().flatten(1) @ down.float().flatten(1) * scale)
+        _add(name, parts, up.float().flatten(1) @ down.float().flatten(1) * scale)
 
 
-def _add(name: str, module: nn.Module, change: Tensor) -> None:
-    weight = cast(Tensor, module.weight)
-    if change.numel() != weight.numel() or change.shape[0] != weight.shape[0]:
+def _add(name: str, parts: list[nn.Module], change: Tensor) -> None:
+    weights = [cast(Tensor, part.weight) for part in parts]
+    rows = [weight.shape[0] for weight in weights]
+    if change.numel() != sum(weight.numel() for weight in weights) or change.shape[0] != sum(rows):
         raise InvalidArgument(
             _FIELD, f"{name} of the file has another shape than this model's; take the file out"
         )
-    weight += change.view_as(weight).to(weight.device, weight.dtype)
+    for weight, piece in zip(weights, torch.split(change, rows), strict=True):
+        weight += piece.view_as(weight).to(weight.device, weight.dtype)

@@ -37,6 +37,10 @@ _DATASET_ARGUMENTS = (
     ),
     *("flip_aug", "random_crop", "resize_interpolation"),
 )
+_FLOW_ARGUMENTS = (
+    *("apply_t5_attn_mask", "weighting_scheme", "logit_mean", "logit_std", "mode_scale", "guidance_scale"),
+    *("timestep_sampling", "sigmoid_scale", "model_prediction_type", "discrete_flow_shift"),
+)
 _ALWAYS = (
     "ss_v2",
     "ss_base_model_version",
@@ -55,7 +59,6 @@ class Metadata:
     prepared: Prepared
     seed: int
     mixed_precision: str
-    predicts_v: bool
     started_at: float = field(default_factory=time.time)
     model_hash: str = field(init=False)
     session_id: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
@@ -78,7 +81,7 @@ class Metadata:
             "ss_output_name": args.output_name,
             "ss_seed": self.seed,
             "ss_mixed_precision": self.mixed_precision,
-            "ss_network_args": json.dumps(dict(args.network_args)),
+            "ss_network_args": json.dumps({**args.network_args, **args.network_texts}),
             "ss_optimizer": _optimizer(args),
             "ss_sd_model_name": args.pretrained_model_name_or_path.name,
             "ss_sd_model_hash": _legacy_model_hash(args.pretrained_model_name_or_path),
@@ -95,10 +98,21 @@ class Metadata:
             "ss_debiased_estimation": args.debiased_estimation_loss,
             "ss_vae_name": args.vae.name if args.vae else None,
         }
-        values |= self._data()
+        values |= self._data() | self._flow()
         if args.no_metadata:
             return {key: str(values[key]) for key in _ALWAYS}
         return {key: str(value) for key, value in (values | self._modelspec(steps)).items()}
+
+    @property
+    def _predicts_v(self) -> bool:
+        return self.prepared.model.predicts_v(self.args)
+
+    def _flow(self) -> dict[str, Any]:
+        if self.prepared.model.flux is None:
+            return {}
+        return {"ss_model_type": "flux"} | {
+            f"ss_{name}": getattr(self.args, name) for name in _FLOW_ARGUMENTS
+        }
 
     def _data(self) -> dict[str, Any]:
         report, args = self.prepared.report, self.args
@@ -125,14 +139,18 @@ class Metadata:
 
     def _version(self) -> str:
         family = self.prepared.model.family
+        if family == "flux":
+            return "flux1"
         if family == "sd2":
-            return "sd_v2_768_v" if self.predicts_v else "sd_v2"
+            return "sd_v2_768_v" if self._predicts_v else "sd_v2"
         return {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}[family]
 
     def _architecture(self) -> str:
         family = self.prepared.model.family
+        if self.prepared.model.flux is not None:
+            return f"flux-1-{self.prepared.model.flux.kind}/lora"
         if family == "sd2":
-            return f"stable-diffusion-v2-{'768-v' if self.predicts_v else '512'}/lora"
+            return f"stable-diffusion-v2-{'768-v' if self._predicts_v else '512'}/lora"
         return {"sd1": "stable-diffusion-v1/lora", "sdxl": "stable-diffusion-xl-v1-base/lora"}[family]
 
     def _modelspec(self, steps: int) -> dict[str, str]:
@@ -144,7 +162,7 @@ class Metadata:
             "title": self.args.output_name,
             "resolution": f"{width}x{height}",
             "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
-            "prediction_type": "v" if self.predicts_v else "epsilon",
+            **({} if self.args.is_flux else {"prediction_type": "v" if self._predicts_v else "epsilon"}),
             **self.args.modelspec,
         }
         return {f"modelspec.{key}": value for key, value in spec.items()}

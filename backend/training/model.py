@@ -13,18 +13,27 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from backend.training import checkpoint
 from backend.training.model_folder import ModelFacts, read_json
-from backend.training.text import Text, TextEncoders, Tokens
+from backend.training.text import Learning, Text, TextEncoders, Tokens
 
 
 @dataclass(slots=True)
 class BaseModel:
-    """The parts of a Stable Diffusion model; of SDXL there are two tokenizers and text encoders."""
+    """The parts of a model; of SDXL and FLUX there are two tokenizers and text encoders.
+
+    `unet` is what denoises: FLUX's is a transformer. Only the first `learning_encoders` text encoders can be trained.
+    """
 
     tokenizers: tuple[Any, ...]
     text_encoders: tuple[nn.Module, ...]
     unet: nn.Module
     vae: nn.Module
     scheduler_config: dict[str, Any]
+    learning_encoders: int = 2
+
+    @property
+    def trainable_encoders(self) -> tuple[nn.Module, ...]:
+        """The text encoders that can be trained."""
+        return self.text_encoders[: self.learning_encoders]
 
     @property
     def text_positions(self) -> int:
@@ -80,7 +89,7 @@ def _vae_of(path: Path | None, facts: ModelFacts) -> nn.Module:
     """The VAE of `--vae`."""
     assert path is not None
     if path.is_file():
-        return checkpoint.load_vae(path, facts.family)
+        return checkpoint.load_vae(path, facts.stable_family)
     vae: nn.Module = AutoencoderKL.from_pretrained(
         path, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
     )
@@ -101,7 +110,9 @@ class Denoiser(nn.Module):
         self.unet = unet
         self.text = text
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: Tokens | Text, sizes: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, text: Tokens | Text | Learning, sizes: Tensor
+    ) -> Tensor:
         """Predict noise or velocity."""
         encoded = text
         if isinstance(text, Tokens):

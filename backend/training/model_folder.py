@@ -6,10 +6,14 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from backend.errors import InvalidArgument
 from backend.training.single_file import Family, Layout, Shapes, layout
+
+if TYPE_CHECKING:
+    from backend.training.flux.layout import FluxLayout
+    from backend.training.training_arguments import TrainingArguments
 
 _FIELD = "pretrained_model_name_or_path"
 _WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -23,16 +27,34 @@ class ModelFacts:
 
     `vae_factor` is pixels per latent along a side; `native_size` the side, in pixels, that the U-Net was made for;
     `layout` is there when `path` is a single file, `variant` when a folder has weights of half precision only.
+    `packing` is how many latents along a side the model takes as one; of FLUX, `flux` says where its parts are.
     """
 
     path: Path
-    family: Family
+    family: Family | Literal["flux"]
     vae_factor: int
     native_size: int
     prediction_type: str
     train_timesteps: int
     variant: str | None = None
     layout: Layout | None = None
+    packing: int = 1
+    flux: FluxLayout | None = None
+
+    def predicts_v(self, args: TrainingArguments) -> bool:
+        """Whether the model says velocity, of itself or because the arguments say so."""
+        return args.v_parameterization or self.prediction_type == "v_prediction"
+
+    @property
+    def stable_family(self) -> Family:
+        """The family of a Stable Diffusion model."""
+        assert self.family != "flux"
+        return self.family
+
+    @property
+    def side_step(self) -> int:
+        """What the sides of a picture, in pixels, must be divisible by."""
+        return self.vae_factor * self.packing
 
 
 def inspect(path: Path) -> ModelFacts:
@@ -46,15 +68,15 @@ def inspect(path: Path) -> ModelFacts:
     if not path.is_dir():
         raise InvalidArgument(_FIELD, f"the model {path} does not exist; put the model under models/")
     second = _second(path)
-    unet = _config(path, "unet", "config.json")
-    vae = _config(path, "vae", "config.json")
+    unet = part_config(path, "unet", "config.json")
+    vae = part_config(path, "vae", "config.json")
     weights = dict(_WEIGHTS)
     for ending in {"", second}:
-        _config(path, f"text_encoder{ending}", "config.json")
+        part_config(path, f"text_encoder{ending}", "config.json")
         weights[f"text_encoder{ending}"] = "model"
-        _check_tokenizer(path, f"tokenizer{ending}")
-    scheduler = _config(path, "scheduler", "scheduler_config.json")
-    variants = {part: _check_weights(path, part, stem) for part, stem in weights.items()}
+        check_tokenizer(path, f"tokenizer{ending}")
+    scheduler = part_config(path, "scheduler", "scheduler_config.json")
+    variants = {part: check_weights(path, part, stem) for part, stem in weights.items()}
     family: Family = "sdxl" if second else "sd2" if unet.get("use_linear_projection") else "sd1"
     return _facts(path, family, unet, vae, scheduler, "fp16" if "fp16" in variants.values() else None)
 
@@ -113,15 +135,21 @@ def _second(folder: Path) -> str:
             f"{folder} has no model_index.json{' and lacks ' + parts if parts else ''}; it is no complete model",
         )
     pipeline = str(read_json(folder / "model_index.json").get("_class_name"))
+    if pipeline == "FluxPipeline":
+        raise InvalidArgument(
+            _FIELD,
+            f"{folder} holds FLUX.1, whose network_module is networks.lora_flux (the form's type Flux1)",
+        )
     if pipeline not in _FAMILIES:
         raise InvalidArgument(
             _FIELD,
-            f"{folder} holds a {pipeline}; the built-in trainer takes Stable Diffusion 1.x, 2.x and SDXL models",
+            f"{folder} holds a {pipeline}; the built-in trainer takes Stable Diffusion 1.x, 2.x, SDXL and FLUX.1",
         )
     return _FAMILIES[pipeline]
 
 
-def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
+def part_config(folder: Path, part: str, name: str) -> dict[str, Any]:
+    """The configuration `name` of a part; raises as `inspect` does."""
     if not (folder / part / name).is_file():
         raise InvalidArgument(
             _FIELD, f"the model folder {folder} lacks {part}/{name}; copy the model again, whole"
@@ -140,8 +168,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _check_weights(folder: Path, part: str, stem: str) -> str | None:
-    """The variant of the weights that are there; plain ones are preferred."""
+def check_weights(folder: Path, part: str, stem: str) -> str | None:
+    """The variant of a part's weights that are there, plain ones preferred; raises as `inspect` does."""
     for variant in (None, "fp16"):
         middle = f".{variant}" if variant else ""
         whole = folder / part / f"{stem}{middle}.safetensors"
@@ -188,7 +216,8 @@ def shapes_of(path: Path, field: str) -> Shapes:
     raise InvalidArgument(field, f"the file {path} is not a whole safetensors file; copy it again")
 
 
-def _check_tokenizer(folder: Path, part: str) -> None:
+def check_tokenizer(folder: Path, part: str) -> None:
+    """Prove that CLIP's tokenizer is there; raises as `inspect` does."""
     tokenizer = folder / part
     old = (tokenizer / "vocab.json").is_file() and (tokenizer / "merges.txt").is_file()
     if not old and not (tokenizer / "tokenizer.json").is_file():

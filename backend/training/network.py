@@ -17,7 +17,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from backend.errors import InvalidArgument
-from backend.training.adapter import NO_DROPOUTS, Dropouts, adapted
+from backend.training.adapter import NO_DROPOUTS, Adapter, Dropouts, adapted
+from backend.training.flux import network as flux
+from backend.training.flux.ranks import Ranks
 from backend.training.lora_names import text_prefix, text_targets, unet_targets
 
 _ADAPTER = "lora"
@@ -27,19 +29,23 @@ Halves: TypeAlias = tuple[list[nn.Parameter], list[nn.Parameter]]
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """Rank, alpha and dropouts; with `conv_dim` the larger convolutions get a LoRA too, of their own rank and alpha."""
+    """Rank, alpha and dropouts; with `conv_dim` the larger convolutions get a LoRA too, of their own rank and alpha.
+
+    With `ranks` it is one for FLUX, whose modules have ranks of their own.
+    """
 
     dim: int
     alpha: float
     dropouts: Dropouts = NO_DROPOUTS
     conv_dim: int | None = None
     conv_alpha: float = 1.0
+    ranks: Ranks | None = None
 
 
 class LoraNetwork:
-    """The adapters in a U-Net (None: it has no part in the LoRA) and in the text encoders that have a part.
+    """The adapters in a U-Net or transformer (None: no part in the LoRA) and in the text encoders that have a part.
 
-    The adapters' weights are of `dtype`, whatever that of the models is.
+    The adapters' weights are of `dtype`, whatever that of the models is. `encoders` are the first of `of_encoders`.
     """
 
     def __init__(
@@ -48,20 +54,29 @@ class LoraNetwork:
         encoders: Sequence[nn.Module],
         shape: NetworkShape,
         dtype: torch.dtype = torch.float32,
+        *,
+        of_encoders: int = 0,
     ) -> None:
         self.shape = shape
         self._dtype = dtype
-        self._layers: dict[str, nn.Module] = {}
-        self._parts: list[list[nn.Module]] = []
-        for index, encoder in enumerate(encoders):
-            self._parts.append(self._adapt(encoder, text_targets(encoder, text_prefix(index, len(encoders)))))
-        self._unet_part: list[nn.Module] = []
-        if unet is not None:
-            targets = unet_targets(unet, with_convolutions=shape.conv_dim is not None)
-            self._unet_part = self._adapt(unet, targets)
+        count = max(of_encoders, len(encoders))
+        self._parts = [
+            self._adapt(encoder, text_targets(encoder, text_prefix(index, count)))
+            for index, encoder in enumerate(encoders)
+        ]
+        self._unet_part = {} if unet is None else self._adapt_unet(unet)
+        self._adapters = {
+            name: adapter for part in (*self._parts, self._unet_part) for name, adapter in part.items()
+        }
 
-    def _adapt(self, model: nn.Module, targets: dict[str, str]) -> list[nn.Module]:
-        """Adapters into the modules of these paths, and the layers under these names; the layers."""
+    def _adapt_unet(self, unet: nn.Module) -> dict[str, Adapter]:
+        shape = self.shape
+        if shape.ranks is not None:
+            return flux.adapt(unet, shape.ranks, shape.alpha, shape.dropouts, self._dtype)
+        return self._adapt(unet, unet_targets(unet, with_convolutions=shape.conv_dim is not None))
+
+    def _adapt(self, model: nn.Module, targets: dict[str, str]) -> dict[str, Adapter]:
+        """Adapters into the modules of these paths, by the names that these have."""
         pattern = "|".join(re.escape(target) for target in targets)
         config = LoraConfig(r=self.shape.dim, lora_alpha=self.shape.alpha, target_modules=f"(?:{pattern})")
         if self.shape.conv_dim is not None:
@@ -69,20 +84,20 @@ class LoraNetwork:
             config.rank_pattern = dict.fromkeys(large, self.shape.conv_dim)
             config.alpha_pattern = dict.fromkeys(large, self.shape.conv_alpha)
         inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
-        layers = []
+        adapters = {}
         for path, module in model.named_modules():
             if isinstance(module, LoraLayer):
-                down, up = _down(module).to(self._dtype), _up(module).to(self._dtype)
+                adapter = _adapter(module)
+                down, up = adapter.down.to(self._dtype), adapter.up.to(self._dtype)
                 module.forward = adapted(
-                    module.get_base_layer(), down, up, _scale(module), self.shape.dropouts
+                    module.get_base_layer(), down, up, adapter.scale, self.shape.dropouts
                 )
-                self._layers[targets[path]] = module
-                layers.append(module)
-        return layers
+                adapters[targets[path]] = adapter
+        return adapters
 
     def __len__(self) -> int:
         """How many modules are adapted."""
-        return len(self._layers)
+        return len(self._adapters)
 
     @property
     def text_encoders(self) -> int:
@@ -100,19 +115,19 @@ class LoraNetwork:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the file's tensors by their names."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for name, layer in self._layers.items():
+        for name, adapter in self._adapters.items():
             shapes[f"{name}.alpha"] = ()
-            shapes[f"{name}.lora_down.weight"] = tuple(_down(layer).weight.shape)
-            shapes[f"{name}.lora_up.weight"] = tuple(_up(layer).weight.shape)
+            shapes[f"{name}.lora_down.weight"] = tuple(adapter.down.weight.shape)
+            shapes[f"{name}.lora_up.weight"] = tuple(adapter.up.weight.shape)
         return shapes
 
     def state_dict(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The tensors of the file, on the CPU and apart from the running ones."""
         tensors: dict[str, Tensor] = {}
-        for name, layer in self._layers.items():
-            tensors[f"{name}.alpha"] = torch.tensor(_alpha(layer), dtype=dtype)
-            tensors[f"{name}.lora_down.weight"] = _down(layer).weight.detach().to("cpu", dtype, copy=True)
-            tensors[f"{name}.lora_up.weight"] = _up(layer).weight.detach().to("cpu", dtype, copy=True)
+        for name, adapter in self._adapters.items():
+            tensors[f"{name}.alpha"] = torch.tensor(adapter.alpha, dtype=dtype)
+            tensors[f"{name}.lora_down.weight"] = adapter.down.weight.detach().to("cpu", dtype, copy=True)
+            tensors[f"{name}.lora_up.weight"] = adapter.up.weight.detach().to("cpu", dtype, copy=True)
         return tensors
 
     @torch.no_grad()
@@ -123,8 +138,8 @@ class LoraNetwork:
             InvalidArgument: a module of the file does not exist here, is missing there, or has another rank.
         """
         modules = {key.split(".", 1)[0] for key in tensors}
-        if modules != set(self._layers):
-            odd = sorted(modules ^ set(self._layers))[0]
+        if modules != set(self._adapters):
+            odd = sorted(modules ^ set(self._adapters))[0]
             raise InvalidArgument(
                 field, f"holds another set of modules than this run trains, for example {odd}"
             )
@@ -135,17 +150,17 @@ class LoraNetwork:
                 raise InvalidArgument(
                     field, f"{name} is {there} there and {_size(shape)} here; use the same rank"
                 )
-        for name, layer in self._layers.items():
-            _down(layer).weight.copy_(tensors[f"{name}.lora_down.weight"])
-            _up(layer).weight.copy_(tensors[f"{name}.lora_up.weight"])
+        for name, adapter in self._adapters.items():
+            adapter.down.weight.copy_(tensors[f"{name}.lora_down.weight"])
+            adapter.up.weight.copy_(tensors[f"{name}.lora_up.weight"])
 
     @torch.no_grad()
     def limit_norms(self, limit: float) -> tuple[int, float]:
         """Scale weights down so that no module's change has a norm over `limit`; how many were, and the mean norm."""
         norms, scaled = [], 0
-        for layer in self._layers.values():
-            down, up = _down(layer).weight, _up(layer).weight
-            norm = float((up.flatten(1) @ down.flatten(1)).norm()) * _scale(layer)
+        for adapter in self._adapters.values():
+            down, up = adapter.down.weight, adapter.up.weight
+            norm = float((up.flatten(1) @ down.flatten(1)).norm()) * adapter.scale
             if norm > limit:
                 ratio = (limit / norm) ** 0.5
                 down.mul_(ratio)
@@ -175,34 +190,19 @@ def shape_of_file(tensors: Mapping[str, Tensor]) -> NetworkShape:
     return NetworkShape(*found[False], conv_dim=conv_dim, conv_alpha=conv_alpha)
 
 
-def _halves(layers: Sequence[nn.Module]) -> Halves:
-    down, up = ([cast(nn.Parameter, half(layer).weight) for layer in layers] for half in (_down, _up))
-    return down, up
+def _halves(adapters: Mapping[str, Adapter]) -> Halves:
+    weights = [(adapter.down.weight, adapter.up.weight) for adapter in adapters.values()]
+    return [cast(nn.Parameter, down) for down, _ in weights], [cast(nn.Parameter, up) for _, up in weights]
 
 
 def _is_large(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
 
 
-def _scale(layer: nn.Module) -> float:
-    scaling = cast(dict[str, float], layer.scaling)
-    return float(scaling[_ADAPTER])
-
-
-def _alpha(layer: nn.Module) -> float:
-    return _scale(layer) * _down(layer).weight.shape[0]
-
-
-def _down(layer: nn.Module) -> nn.Linear | nn.Conv2d:
-    module = layer.lora_A[_ADAPTER]  # type: ignore[index]
-    assert isinstance(module, nn.Linear | nn.Conv2d)
-    return module
-
-
-def _up(layer: nn.Module) -> nn.Linear | nn.Conv2d:
-    module = layer.lora_B[_ADAPTER]  # type: ignore[index]
-    assert isinstance(module, nn.Linear | nn.Conv2d)
-    return module
+def _adapter(layer: LoraLayer) -> Adapter:
+    down, up = layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER]
+    assert isinstance(down, nn.Linear | nn.Conv2d) and isinstance(up, nn.Linear | nn.Conv2d)
+    return Adapter(down, up, float(layer.scaling[_ADAPTER]) * down.weight.shape[0])
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -106,13 +106,18 @@ def add_noise(
     chance: torch.Generator,
 ) -> Tensor:
     """The noisy latents at these timesteps; input perturbation (`ip_noise_gamma`) disturbs them a little more."""
-    if rules.ip_gamma:
-        gamma = rules.ip_gamma
-        if rules.ip_gamma_random_strength:
-            gamma *= float(torch.rand((), generator=chance))
-        noise = noise + gamma * _normal(latents.shape, latents, chance)
     signal, sigma = _scales(alphas, timesteps)
-    return signal * latents + sigma * noise
+    return signal * latents + sigma * perturbed(noise, rules, chance)
+
+
+def perturbed(noise: Tensor, rules: NoiseRules, chance: torch.Generator) -> Tensor:
+    """The noise that is added, a little other than the one to predict where `ip_noise_gamma` is given."""
+    if not rules.ip_gamma:
+        return noise
+    gamma = rules.ip_gamma
+    if rules.ip_gamma_random_strength:
+        gamma *= float(torch.rand((), generator=chance))
+    return noise + gamma * _normal(noise.shape, noise, chance)
 
 
 def velocity(latents: Tensor, noise: Tensor, alphas: Tensor, timesteps: Tensor) -> Tensor:

@@ -14,14 +14,17 @@ _LATER = (
     "accelerate.optimizer",
     "numpy.ctypeslib",
     "peft.utils.transformers_weight_conversion",
+    "backend.training.flux.recipe",
     "backend.training.run",
     "backend.training.train_network",
     "backend.inference.server",
+    "diffusers.pipelines.flux.pipeline_flux",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "PIL.PngImagePlugin",
     "tensorboard.summary.writer.event_file_writer",
     "torch._dynamo",
     "transformers.models.clip.modeling_clip",
+    "transformers.models.t5.modeling_t5",
 )
 """What a run, or the built-in inference app, imports sooner or later."""
 

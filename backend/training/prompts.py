@@ -28,13 +28,15 @@ SAMPLERS = (
     *("k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a"),
 )
 _FIELD = "sample_prompts"
+STEPS, SCALE = 30, 7.5
+"""Steps and classifier-free guidance of Stable Diffusion, where a prompt has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplePrompt:
-    """One picture to draw while training; None is the run's default.
+    """One picture to draw while training; None is the default of the run or of the family of its model.
 
-    `width`, `height` in pixels; `scale` is the classifier-free guidance.
+    `width`, `height` in pixels; `scale` is the classifier-free guidance, `guidance` what FLUX is told.
     """
 
     prompt: str
@@ -42,8 +44,9 @@ class SamplePrompt:
     width: int | None = None
     height: int | None = None
     seed: int | None = None
-    steps: int = 30
-    scale: float = 7.5
+    steps: int | None = None
+    scale: float | None = None
+    guidance: float | None = None
     sampler: str | None = None
 
 
@@ -81,7 +84,7 @@ def parse_line(line: str) -> SamplePrompt:
 
 _OPTIONS = {
     **{"n": "negative_prompt", "w": "width", "h": "height", "d": "seed", "s": "sample_steps", "l": "scale"},
-    **{"ss": "sample_sampler"},
+    **{"g": "guidance_scale", "ss": "sample_sampler"},
 }
 
 
@@ -110,8 +113,9 @@ def _from_mapping(values: dict[str, Any]) -> SamplePrompt:
         width=_whole(values, "width", 8, 4096),
         height=_whole(values, "height", 8, 4096),
         seed=_whole(values, "seed", 0, 2**63 - 1),
-        steps=_whole(values, "sample_steps", 1, 1000) or 30,
-        scale=_real(values, "scale", 7.5),
+        steps=_whole(values, "sample_steps", 1, 1000),
+        scale=_real(values, "scale"),
+        guidance=_real(values, "guidance_scale"),
         sampler=sampler,
     )
 
@@ -128,8 +132,10 @@ def _whole(values: dict[str, Any], key: str, low: int, high: int) -> int | None:
     return number
 
 
-def _real(values: dict[str, Any], key: str, default: float) -> float:
+def _real(values: dict[str, Any], key: str) -> float | None:
+    if values.get(key) is None:
+        return None
     try:
-        return float(str(values.get(key, default)))
+        return float(str(values[key]))
     except ValueError:
         raise InvalidArgument(_FIELD, f"{key} wants a number, not {values[key]!r}") from None

@@ -11,24 +11,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from backend.training import latent_cache, model, optimizers, position, state
+from backend.training import latent_cache, optimizers, position, state
 from backend.training.checkpoints import Checkpoints
 from backend.training.checks import Prepared
+from backend.training.family import Words, recipe
 from backend.training.feed import Feed
-from backend.training.frozen_text import FrozenText, TextDisk
+from backend.training.frozen_text import Conditions, FrozenText, TextDisk
 from backend.training.latent_cache import DiskCache, LatentCache
 from backend.training.latents import Encoder
 from backend.training.loop import Loop, Machinery, recent_losses, unwrap
-from backend.training.loss import loss_rules
 from backend.training.merge import merge
 from backend.training.metadata import Metadata
-from backend.training.model import BaseModel, Denoiser
+from backend.training.model import BaseModel
 from backend.training.network import LoraNetwork, shape_of_file
-from backend.training.network_arguments import asked_shape, parameter_groups
-from backend.training.noise import alphas_cumprod, noise_rules
-from backend.training.objective import Diffusion
+from backend.training.network_arguments import parameter_groups
 from backend.training.plan import plan
 from backend.training.position import Position
 from backend.training.progress import Reporter
@@ -37,7 +35,6 @@ from backend.training.scalars import Scalars
 from backend.training.schedules import learning_rate_schedule
 from backend.training.seeds import derive, draw
 from backend.training.stopping import StopRequest
-from backend.training.text import CaptionTokens, TextEncoders
 from backend.training.training_arguments import TrainingArguments
 from backend.training.validation import Validation
 
@@ -68,6 +65,7 @@ class _Run:
         self.vae_dtype = torch.float32 if args.no_half_vae else self.dtype
         self.resumed = position.read(args.resume) if args.resume else None
         self.seed = self._choose_seed()
+        self.recipe = recipe(args, prepared.model)
         self.plan = plan(args, prepared.report.batches_per_epoch, self.accelerator.num_processes)
 
     def _handlers(self) -> list[Any]:
@@ -90,9 +88,8 @@ class _Run:
         return drawn[0]
 
     def train(self) -> Path:
-        args = self.args
         self.reporter.phase("loading model")
-        base = model.load(self.prepared.model, vae=args.vae, dtype=self.dtype)
+        base = self.recipe.load(self.dtype)
         network = self._network(base)
         self._place(base)
         encoder = Encoder(base.vae, self.device, self.vae_dtype)
@@ -108,19 +105,21 @@ class _Run:
     def _network(self, base: BaseModel) -> LoraNetwork:
         args = self.args
         weights: dict[str, Tensor] = load_file(args.network_weights) if args.network_weights else {}
-        shape = asked_shape(args)
+        shape = self.recipe.shape()
         if args.dim_from_weights:
             shape = dataclasses.replace(shape_of_file(weights), dropouts=shape.dropouts)
         for index, path in enumerate(args.base_weights):
             given = args.base_weights_multiplier
             merge(load_file(path), base, given[index] if index < len(given) else 1.0)
             self.reporter.log(f"merged {path} into the base model")
+        self.recipe.settle(base)
         torch.manual_seed(derive(self.seed, "network"))
         network = LoraNetwork(
             base.unet if args.trains_unet else None,
-            base.text_encoders if args.trains_text_encoder else (),
+            base.trainable_encoders if args.trains_text_encoder else (),
             shape,
             torch.bfloat16 if args.full_bf16 else torch.float32,
+            of_encoders=len(base.text_encoders),
         )
         if weights:
             network.load(weights, "network_weights")
@@ -128,12 +127,10 @@ class _Run:
 
     def _place(self, base: BaseModel) -> None:
         args = self.args
-        base.unet.to(self.device).train()
-        if args.gradient_checkpointing:
-            base.unet.enable_gradient_checkpointing()  # type: ignore[operator]
         for encoder in base.text_encoders:
-            encoder.to(self.device).train(args.trains_text_encoder)
-            if args.gradient_checkpointing and args.trains_text_encoder:
+            learns = args.trains_text_encoder and encoder in base.trainable_encoders
+            encoder.to(self.device).train(learns)
+            if args.gradient_checkpointing and learns:
                 encoder.gradient_checkpointing_enable()  # type: ignore[operator]
         base.vae.to(self.device)
         if self.vae_dtype != torch.float32:
@@ -162,13 +159,11 @@ class _Run:
         args = self.args
         names, rates, groups = parameter_groups(args, network)
         optimizer = optimizers.create(args.optimizer_type, args.optimizer_args, groups)
-        tokens = CaptionTokens(
-            base.tokenizers, base.text_positions, args.max_token_length, weighted=args.weighted_captions
-        )
-        encoders = TextEncoders(base.text_encoders, args.clip_skip)
         feed = self._feed(cache)
-        frozen_text = None if args.trains_text_encoder else self._frozen_text(encoders, tokens, feed)
-        denoiser = Denoiser(base.unet, encoders if args.trains_text_encoder else None)
+        words = self.recipe.words(base)
+        frozen = self._frozen_text(words, feed)
+        conditions = Conditions(words.tokens, frozen, learns=words.learning is not None)
+        denoiser = self._denoiser(base, words)
         prepared_denoiser, prepared_optimizer = self.accelerator.prepare(denoiser, optimizer)
         return Machinery(
             args=args,
@@ -180,31 +175,40 @@ class _Run:
             base_rates=rates,
             rate_names=names,
             schedule=learning_rate_schedule(args, self.plan.total_steps),
-            diffusion=self._diffusion(base),
+            objective=self.recipe.objective(base, self.device),
             encoder=encoder,
-            tokens=tokens,
-            frozen_text=frozen_text,
+            conditions=conditions,
             feed=feed,
             seed=self.seed,
-            sampler=self._sampler(base),
+            sampler=self._sampler(base, conditions),
             validation=self._validation(),
             scalars=Scalars(args.logging_dir if self.accelerator.is_main_process else None, args.log_prefix),
             reporter=self.reporter,
             stop=self.stop,
         )
 
-    def _frozen_text(self, encoders: TextEncoders, tokens: CaptionTokens, feed: Feed) -> FrozenText:
+    def _denoiser(self, base: BaseModel, words: Words) -> nn.Module:
+        """On the device only now: before, text encoders that have done their work by now may have needed the room."""
+        base.unet.to(self.device).train()
+        if self.args.gradient_checkpointing:
+            base.unet.enable_gradient_checkpointing()  # type: ignore[operator]
+        return self.recipe.denoiser(base, words)
+
+    def _frozen_text(self, words: Words, feed: Feed) -> FrozenText | None:
         """With cached outputs every caption is encoded now, and the encoders leave the device."""
-        args, reporter = self.args, self.reporter
-        frozen = FrozenText(encoders, tokens)
+        args, reporter, encoders = self.args, self.reporter, words.frozen
+        if encoders is None:
+            return None
+        frozen = FrozenText(encoders, words.tokens)
         on_disk = args.cache_text_encoder_outputs_to_disk
         if on_disk or args.cache_text_encoder_outputs:
             reporter.phase("caching text encoder outputs")
             disk = TextDisk(_cache_folder(args) / "text", encoders, args.clip_skip) if on_disk else None
+            samples = self.prepared.prompts if words.draw else ()
+            drawn = [text for prompt in samples for text in (prompt.prompt, prompt.negative)]
             with self.accelerator.autocast():
                 frozen.remember(
-                    feed.captions(),
-                    self.device,
+                    list(dict.fromkeys([*feed.captions(), *drawn])),
                     disk,
                     lambda done, total: reporter.log(f"cached {done} of {total}"),
                 )
@@ -240,16 +244,7 @@ class _Run:
         masked = any(subset.alpha_mask or (self.args.masked_loss and subset.mask_dir) for subset in subsets)
         return self.prepared.model.vae_factor if masked else None
 
-    def _diffusion(self, base: BaseModel) -> Diffusion:
-        args = self.args
-        alphas = alphas_cumprod(base.scheduler_config, zero_terminal_snr=args.zero_terminal_snr)
-        return Diffusion(alphas.to(self.device), self._predicts_v, noise_rules(args), loss_rules(args))
-
-    @property
-    def _predicts_v(self) -> bool:
-        return self.args.v_parameterization or self.prepared.model.prediction_type == "v_prediction"
-
-    def _sampler(self, base: BaseModel) -> Sampler | None:
+    def _sampler(self, base: BaseModel, conditions: Conditions) -> Sampler | None:
         args = self.args
         if args.sample_prompts is None:
             return None
@@ -258,12 +253,7 @@ class _Run:
             self.prepared.prompts,
             args.output_dir / "sample",
             args.output_name,
-            base,
-            default_sampler=args.sample_sampler,
-            native_size=self.prepared.model.native_size,
-            clip_skip=args.clip_skip,
-            predicts_v=self._predicts_v,
-            zero_snr=args.zero_terminal_snr,
+            self.recipe.artist(base, conditions, self.reporter.log),
             seed=self.seed,
             device=self.device,
             autocast=self.accelerator.autocast,
@@ -305,7 +295,7 @@ class _Run:
             tensors = machinery.network.state_dict(torch.float32)
             state.write(folder, now, tensors, unwrap(machinery.optimizer))
 
-        metadata = Metadata(self.args, self.prepared, self.seed, self.precision, self._predicts_v)
+        metadata = Metadata(self.args, self.prepared, self.seed, self.precision)
         checkpoints = Checkpoints(
             self.args,
             self.plan,

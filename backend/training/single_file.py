@@ -53,7 +53,7 @@ def layout(shapes: Shapes) -> Layout | None:
         return None
     try:
         encoders = tuple(
-            (_open_clip if prefix.endswith(".model.") else _clip)(shapes, prefix, family)
+            _open_clip(shapes, prefix, family) if prefix.endswith(".model.") else clip_config(shapes, prefix)
             for prefix in _TEXT[family]
         )
         unet = _unet(shapes, family, encoders)
@@ -136,8 +136,12 @@ def vae_config(shapes: Shapes, family: Family, prefix: str = _VAE) -> dict[str, 
     }
 
 
-def _clip(shapes: Shapes, prefix: str, family: Family) -> dict[str, Any]:
-    """The configuration of a text encoder that is stored as transformers names it."""
+def clip_config(shapes: Shapes, prefix: str) -> dict[str, Any]:
+    """The configuration of a text encoder that is stored as transformers names it.
+
+    Raises:
+        KeyError: there is none.
+    """
     vocabulary, width = shapes[f"{prefix}embeddings.token_embedding.weight"]
     layers = _numbers(shapes, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\.mlp\.fc1\.weight")
     inner = shapes[f"{prefix}encoder.layers.0.mlp.fc1.weight"][0]

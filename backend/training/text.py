@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +14,49 @@ _KEPT = 4096
 
 
 class Tokens(NamedTuple):
-    """Captions for each text encoder: ids (b, chunks, length), and what each token weighs where that is asked for."""
+    """Captions for each text encoder: ids (b, chunks, length), and what each token weighs where that is asked for.
+
+    Of FLUX the ids have no chunks, and `mask` (b, length) is 0 where T5's are padding, if that is asked for.
+    """
 
     ids: tuple[Tensor, ...]
     weights: Tensor | None = None
+    mask: Tensor | None = None
 
     def to(self, device: torch.device) -> Tokens:
         """The same on a device."""
         weights = None if self.weights is None else self.weights.to(device)
-        return Tokens(tuple(ids.to(device) for ids in self.ids), weights)
+        mask = None if self.mask is None else self.mask.to(device)
+        return Tokens(tuple(ids.to(device) for ids in self.ids), weights, mask)
 
 
 class Text(NamedTuple):
-    """What the U-Net attends to: states (b, length, width); with SDXL also the pooled text (b, width)."""
+    """What the model attends to: states (b, length, width); with SDXL and FLUX also the pooled text (b, width).
+
+    `mask` (b, length) says which states count, where not all do.
+    """
 
     states: Tensor
     pooled: Tensor | None = None
+    mask: Tensor | None = None
 
     def to(self, device: torch.device) -> Text:
         """The same on a device."""
-        return Text(self.states.to(device), None if self.pooled is None else self.pooled.to(device))
+        return Text(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+
+
+class Learning(NamedTuple):
+    """Text of which one encoder learns: what the others say, and the tokens that it reads."""
+
+    frozen: Text
+    tokens: Tokens
+
+
+class Tokenizer(Protocol):
+    """Captions into the token ids of all text encoders of a model."""
+
+    def __call__(self, captions: Sequence[str]) -> Tokens:
+        """The tokens of captions."""
 
 
 class CaptionTokens:

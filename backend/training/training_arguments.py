@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.training.allowed import StepRules
+from backend.training.allowed import FLUX_MODULE, StepRules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingArguments:
-    """One training run as asked for. Names, units and meanings are those of sd-scripts; None is "not given"."""
+    """One training run as asked for. Names, units and meanings are those of sd-scripts; None is "not given".
+
+    `network_args` are those that are numbers, `network_texts` the others.
+    """
 
     pretrained_model_name_or_path: Path
     vae: Path | None
+    clip_l: Path | None
+    t5xxl: Path | None
+    ae: Path | None
     v2: bool
     v_parameterization: bool
     network_weights: Path | None
@@ -62,6 +68,8 @@ class TrainingArguments:
     token_warmup_step: float
     max_token_length: int | None
     weighted_captions: bool
+    t5xxl_max_token_length: int | None
+    apply_t5_attn_mask: bool
 
     cache_latents: bool
     cache_latents_to_disk: bool
@@ -75,6 +83,7 @@ class TrainingArguments:
     network_alpha: float
     network_dropout: float | None
     network_args: Mapping[str, float]
+    network_texts: Mapping[str, str]
     network_train_unet_only: bool
     network_train_text_encoder_only: bool
     dim_from_weights: bool
@@ -100,6 +109,9 @@ class TrainingArguments:
     gradient_checkpointing: bool
     mixed_precision: str
     full_bf16: bool
+    fp8_base: bool
+    fp8_base_unet: bool
+    blocks_to_swap: int | None
     xformers: bool
     mem_eff_attn: bool
     sdpa: bool
@@ -126,6 +138,15 @@ class TrainingArguments:
     zero_terminal_snr: bool
     min_timestep: int
     max_timestep: int | None
+    guidance_scale: float
+    timestep_sampling: str
+    sigmoid_scale: float
+    discrete_flow_shift: float
+    model_prediction_type: str
+    weighting_scheme: str
+    logit_mean: float
+    logit_std: float
+    mode_scale: float
 
     output_dir: Path
     output_name: str
@@ -154,6 +175,11 @@ class TrainingArguments:
 
     data_dir: Path | None
     notes: tuple[str, ...]
+
+    @property
+    def is_flux(self) -> bool:
+        """Whether the run is one for FLUX.1, which has a network module of its own."""
+        return self.network_module == FLUX_MODULE
 
     @property
     def trains_unet(self) -> bool:

@@ -20,7 +20,7 @@ from backend.settings import SECRETS
 from backend.storage.packages import BIN
 from backend.task import Task
 
-BUILT_IN = frozenset({"train_network.py", "sdxl_train_network.py"})
+BUILT_IN = frozenset({"train_network.py", "sdxl_train_network.py", "flux_train_network.py"})
 """Scripts of sd-scripts that the built-in trainer stands in for."""
 
 _SCRIPT = re.compile(r"(?:\w+_)?train(?:_\w+)?\.py")

@@ -151,7 +151,7 @@ def small_folder(folder: Path, family: Family) -> Path:
 def small_file(path: Path, family: Family) -> Path:
     """The same model as one file in the original layout."""
     tensors = {f"model.diffusion_model.{name}": t for name, t in _original_unet(small_unet(family)).items()}
-    tensors |= {f"first_stage_model.{name}": t for name, t in _original_vae(small_vae()).items()}
+    tensors |= {f"first_stage_model.{name}": t for name, t in original_vae(small_vae()).items()}
     encoders = small_text_encoders(family)
     if family == "sd2":
         tensors |= _open_clip(encoders[0], "cond_stage_model.model.", unused_layer=True)
@@ -205,7 +205,8 @@ def _original_unet(unet: nn.Module) -> dict[str, Tensor]:
     return {_renamed(name, places, _RESNET): tensor for name, tensor in unet.state_dict().items()}
 
 
-def _original_vae(vae: nn.Module) -> dict[str, Tensor]:
+def original_vae(vae: nn.Module) -> dict[str, Tensor]:
+    """A small VAE's weights under the original's names."""
     places = {"encoder.conv_norm_out": "encoder.norm_out", "decoder.conv_norm_out": "decoder.norm_out"}
     for side in ("encoder", "decoder"):
         places |= {f"{side}.mid_block.resnets.{n}": f"{side}.mid.block_{n + 1}" for n in range(2)}

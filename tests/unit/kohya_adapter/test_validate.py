@@ -81,7 +81,7 @@ def test_the_sample_is_ready_and_its_run_is_known(installed: Path) -> None:
         ({"LoRA_type": "evil.module"}, "LoRA_type", "choose one of"),
         ({"LoRA_type": "Flux1"}, "LoRA_type", "cannot be trained for this kind of model"),
         ({"sdxl": True, "flux1_checkbox": True}, "flux1_checkbox", "only one kind"),
-        ({"flux1_checkbox": True}, "flux1_checkbox", "set SD_SCRIPTS_DIR"),
+        ({"sd3_checkbox": True}, "sd3_checkbox", "set SD_SCRIPTS_DIR"),
         ({"mixed_precision": "fp16"}, "mixed_precision", "choose no"),
         ({"save_model_as": "ckpt"}, "save_model_as", "choose safetensors"),
         ({"color_aug": True}, "color_aug", "cached latents"),

@@ -18,7 +18,7 @@ def test_every_supported_argument_is_a_field_and_every_field_an_argument() -> No
     supported = {row.name for row in rows().values() if row.support == "yes"}
     fields = {field.name for field in dataclasses.fields(TrainingArguments)}
     assert {name for name in supported - fields if not name.startswith("metadata_")} == _FOLDED
-    assert fields - supported == {"modelspec", "data_dir", "notes"}
+    assert fields - supported == {"modelspec", "network_texts", "data_dir", "notes"}
 
 
 def test_the_arguments_of_all_three_trainers_are_known() -> None:

@@ -11,12 +11,13 @@ from backend.training.prompts import SamplePrompt, parse_line, read
 def test_a_line_with_all_options() -> None:
     line = "a red ring, --really-- good --n blurry, bad --w 64 --h 96 --d 12 --s 20 --l 5.5 --ss euler_a"
     assert parse_line(line) == SamplePrompt(
-        "a red ring, --really-- good", "blurry, bad", 64, 96, 12, 20, 5.5, "euler_a"
+        "a red ring, --really-- good", "blurry, bad", 64, 96, 12, 20, 5.5, sampler="euler_a"
     )
+    assert parse_line("a red ring --g 3.5") == SamplePrompt("a red ring", guidance=3.5)
 
 
 def test_a_bare_line() -> None:
-    assert parse_line("a red ring") == SamplePrompt("a red ring", steps=30, scale=7.5)
+    assert parse_line("a red ring") == SamplePrompt("a red ring")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_zero_and_empty_stand_for_not_given(parsed: Parsed) -> None:
     [
         (["--network_dim", "abc"], "network_dim", "a whole number, not 'abc'"),
         (["--netwerk_dim", "8"], "netwerk_dim", "did you mean 'network_dim'"),
-        (["--fp8_base"], "fp8_base", "not supported by the built-in trainer: it needs a GPU kernel"),
+        (["--full_fp16"], "full_fp16", "not supported by the built-in trainer: gradients of 16-bit"),
         (["--network_dim"], "network_dim", "wants a value"),
         (["--network_module", "os.system"], "network_module", "not one that the built-in trainer has"),
         (

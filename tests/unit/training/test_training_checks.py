@@ -132,7 +132,7 @@ def test_a_model_that_is_cut_short_or_of_another_family(parsed: Parsed, tmp_path
     index.write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
     refused(args, "pretrained_model_name_or_path", "lacks text_encoder_2/config.json")
     index.write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    refused(args, "pretrained_model_name_or_path", "holds a FluxPipeline")
+    refused(args, "pretrained_model_name_or_path", "holds FLUX.1, whose network_module is networks.lora_flux")
 
 
 def test_a_missing_model_or_a_single_file(parsed: Parsed, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class TestBuiltIn:
         assert plan(task(text)) == Plan(("/bin/sh", "-c", text))
 
     def test_other_scripts_of_kohya_are_run_as_they_are(self) -> None:
-        words = ["accelerate", "launch", "flux_train_network.py"]
+        words = ["accelerate", "launch", "sd3_train_network.py"]
         assert plan(task(argv=words)) == Plan(tuple(words))
         assert training_arguments(words) is None
 
