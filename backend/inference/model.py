@@ -19,7 +19,7 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusio
 from torch import Tensor, nn
 
 from backend.errors import InvalidArgument
-from backend.inference import lora_names
+from backend.inference import flux_names, lora_names
 from backend.inference.catalog import ModelEntry
 from backend.inference.lora_deltas import Factors, LoraFile
 from backend.training import checkpoint, model_folder
@@ -133,9 +133,15 @@ class LoadedModel:
     def _known(self, applied: Applied) -> dict[str, Factors]:
         """The factors by names of this model; where they are strange, as diffusers converts them for its pipeline."""
         modules = dict(applied.lora.modules)
+        if type(self.pipeline).__name__ == "FluxPipeline":
+            modules = flux_names.in_parts(modules, self.pipeline.transformer)
         if self.stepwise or all(name in self._names for name in modules):
             return modules
-        flat = {f"{name}.{kind}": part for name, f in modules.items() for kind, part in f.parts.items()}
+        flat = {
+            f"{name}.{kind}": part
+            for name, f in applied.lora.modules.items()
+            for kind, part in f.parts.items()
+        }
         try:
             converted = type(self.pipeline).lora_state_dict(flat)
         except Exception:  # whatever it met, the file is not for this pipeline

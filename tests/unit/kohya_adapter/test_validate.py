@@ -95,7 +95,7 @@ def test_the_sample_is_ready_and_its_run_is_known(installed: Path) -> None:
         ({"output_name": "a/b"}, "output_name", "not a path"),
         ({"additional_parameters": "--frobnicate"}, "additional_parameters", "is not an argument"),
         (
-            {"additional_parameters": "--fp8_base"},
+            {"additional_parameters": "--full_fp16"},
             "additional_parameters",
             "not supported by the built-in trainer",
         ),
