@@ -10,9 +10,9 @@ from pathlib import Path
 from backend import paths
 from backend.accounts import Caller, Limits
 from backend.accounts.account import over
-from backend.instance import Instance
+from backend.instance import Instance, InstanceState
 from backend.records import FileWritten
-from backend.store import plans, task_queue, tasks, usage
+from backend.store import instances, plans, services, task_queue, tasks, usage
 from backend.store.connection import AsyncStore
 from backend.store.plans import Plan
 from backend.store.tasks import Point
@@ -49,7 +49,6 @@ def outline(view: TaskView) -> TaskView:
         request_id="",
         name=view.name if view.kind == "command" else "",
         reason="",
-        waits_for=_THEIR_LIMIT if view.waits_for else "",
         attempts=[dataclasses.replace(attempt, reason=None) for attempt in view.attempts],
         output="",
         tags={},
@@ -85,16 +84,39 @@ async def shown_one(store: AsyncStore, caller: Caller, task: Task) -> TaskView:
 
 
 async def shown(store: AsyncStore, caller: Caller, found: Sequence[Task]) -> list[TaskView]:
-    """Tasks as the caller may see them, with their places and what keeps those that wait for a limit."""
+    """Tasks as the caller may see them, with their places and what keeps those that wait."""
     plans_of, held = await _plans(store, found), await _held_up(store, found)
+    kept = await _kept(store, {task.service for task in found if task.state is TaskState.WAITING})
     views = []
     for task in found:
         who = "you" if task.user == caller.user else task.user
         has, limits = held.get(task.user, (Usage(), Limits()))
-        waits = task.state is TaskState.WAITING and over(limits, has.running, has.gpu_seconds, who)
-        view = task_view(task, plans_of.get(task.id), waits or "")
-        views.append(view if caller.owns(task) else outline(view))
+        waiting = task.state is TaskState.WAITING
+        limit = over(limits, has.running, has.gpu_seconds, who) if waiting else ""
+        all_wait = kept.get(task.service, "") if waiting else ""
+        owned = caller.owns(task)
+        waits = (limit if owned else limit and _THEIR_LIMIT) or all_wait
+        view = task_view(task, plans_of.get(task.id), waits)
+        views.append(view if owned else outline(view))
     return views
+
+
+def keeps(stopped: bool, instances: Iterable[Instance]) -> str:
+    """What keeps all tasks of a service that wait: it is paused, or none of its instances takes any; '' for neither."""
+    if stopped:
+        return "the queue is paused"
+    up = [each for each in instances if each.state in (InstanceState.IDLE, InstanceState.BUSY)]
+    return up[0].reason if up and all(each.unfit for each in up) else ""
+
+
+async def _kept(store: AsyncStore, names: Iterable[str]) -> dict[str, str]:
+    """Of these services those whose tasks all wait for something, with what it is."""
+    wanted = sorted(names)
+    if not wanted:
+        return {}
+    here = await store.run(instances.present())
+    known = zip(wanted, await store.run_all([services.maybe(name) for name in wanted]), strict=True)
+    return {name: keeps(each.stopped, [i for i in here if i.service == name]) for name, each in known if each}
 
 
 async def _held_up(store: AsyncStore, found: Sequence[Task]) -> dict[str, tuple[Usage, Limits]]:

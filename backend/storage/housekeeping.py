@@ -127,5 +127,6 @@ def too_full(data_dir: Path, least: float, *, before: bool) -> str:
         return ""
     return (
         f"the disk of the data folder has {free / GB:.1f} GB free, less than the {least:g} GB that are to stay free "
-        "(LORAPOOL_LEAST_FREE_GB): no task is begun until there is room. `lorapool clean --dry-run` says what may go"
+        "(LORAPOOL_LEAST_FREE_GB): no task is begun until there is room. "
+        "`lorapool clean --dry-run --keep states=14d` says what may go"
     )

@@ -86,11 +86,22 @@ def _described(text: str) -> Description:
 def get(name: str) -> Call[Deployed]:
     """One service. Reading raises NotFound."""
 
-    def read(answer: Any) -> Deployed:
+    def needed(found: Deployed | None) -> Deployed:
+        if found is None:
+            raise NotFound(f"there is no service {name!r}")
+        return found
+
+    return maybe(name).then(needed)
+
+
+def maybe(name: str) -> Call[Deployed | None]:
+    """One service, or None."""
+
+    def read(answer: Any) -> Deployed | None:
         pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
         fields = {field.decode(): value.decode() for field, value in pairs}
         if "description" not in fields:
-            raise NotFound(f"there is no service {name!r}")
+            return None
         return Deployed(
             _described(fields["description"]),
             fields.get("token", ""),

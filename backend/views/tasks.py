@@ -36,7 +36,8 @@ class ProgressView:
 class TaskView:
     """One task. `position` 1 is next to start, null unless it waits; `command` is the payload as a shell line.
 
-    `waits_for` says what keeps a waiting task although its turn may have come: a limit of its user.
+    `waits_for` says what keeps a waiting task although its turn may have come: a limit of its user, a paused
+    service, a disk that is too full.
     """
 
     id: str

@@ -122,3 +122,18 @@ def test_a_task_over_its_users_limit_says_what_it_waits_for(box: Box, name: str)
 
         task.cancel()
         assert task.view().waits_for == ""
+
+
+def test_a_task_of_a_paused_service_says_so_to_everybody(box: Box, name: str) -> None:
+    box.create(name, "ScalableJob")
+    with box.client() as client:
+        client.add_user(name)
+        task = client.service(name).submit(command="true")
+        client.service(name).stop()
+        assert task.view().waits_for == "the queue is paused"
+        with box.client(client.make_token(name).token or "") as other:
+            (seen,) = other.tasks(service=name)
+            assert seen.waits_for == "the queue is paused"
+        client.service(name).start()
+        assert task.view().waits_for == ""
+        task.cancel()
