@@ -23,7 +23,8 @@ export function row(id) {
     if (element.dataset.state !== task.state) state.replaceChildren(chip(task.state));
     element.dataset.state = task.state;
     say(line, note(task) || " ");
-    line.title = said(task.reason) || "";
+    line.title = said(task.waits_for || task.reason) || "";
+    element.classList.toggle("held", Boolean(task.waits_for));
     const whose = task.user && task.user !== me ? `${task.user} · ` : "";
     say(time, whose + ago(isFinal(task.state) ? task.finished_at : task.created_at));
     drawBar(bar, task);

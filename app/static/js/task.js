@@ -158,7 +158,6 @@ export class Task {
       [t("Speed")]: progress?.seconds_per_step && speed(progress.seconds_per_step),
       [t("Time left")]: task.state === "running" && Number.isFinite(progress?.eta) && duration(progress.eta),
       [t("Elapsed")]: ran && duration(ran),
-      [t("Waits for")]: said(task.waits_for),
       [t("Position")]: task.state === "waiting" && task.position && String(task.position),
       [t("Expected start")]: task.state === "waiting" && task.expected_start && clock(task.expected_start),
       [t("Waiting")]: task.state === "waiting" && duration(now() - task.created_at),
