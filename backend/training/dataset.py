@@ -131,7 +131,10 @@ def _no_folder(parent: Path, found: list[Path]) -> str:
     if not found and not any(parent.iterdir()):
         return f"the folder {parent} is empty; put a folder like 10_name with the pictures into it"
     if _FOLDER.fullmatch(parent.name):
-        return f"{parent} is itself a folder of pictures with repeats; give the folder around it, {parent.parent}"
+        return (
+            f"{parent} is itself a folder of pictures with repeats; give the folder around it, {parent.parent}, "
+            "of which all such folders are trained"
+        )
     names = ", ".join(path.name for path in found[:3]) or "only files"
     return (
         f"{parent} has no folder named <repeats>_<name> (it has {names}); "
