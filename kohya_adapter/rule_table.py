@@ -159,6 +159,12 @@ RULES: tuple[Rule, ...] = (
         lambda f: f.family == "flux" and f.on("train_t5xxl") and caches_text_encoders(f),
         "T5 cannot be trained while its outputs are cached",
     ),
+    Rule(
+        "train_blocks",
+        lambda f: f.family == "flux" and f["train_blocks"] != "all" and not f.on("split_mode"),
+        "acts in split mode only; to leave blocks out, set Double or Single blocks to train to none",
+        "warning",
+    ),
     # Network
     Rule("network_dim", lambda f: f.number("network_dim") < 1, "the rank is 1 or more"),
     Rule(

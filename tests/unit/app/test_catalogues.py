@@ -103,7 +103,7 @@ def sentences_about_forms() -> set[str]:
     found = set()
     for file in (
         *ROOT.glob("kohya_adapter/*.py"),
-        *ROOT.glob("backend/training/*.py"),
+        *ROOT.glob("backend/training/**/*.py"),
         *ROOT.glob("app/*.py"),
     ):
         where = file.relative_to(ROOT).as_posix()
