@@ -222,11 +222,19 @@ def _task(group: str, plan: Plan, cell: Cell) -> dict[str, Any]:
 def _shown(task: Mapping[str, Any]) -> dict[str, Any]:
     keys = ("id", "index", "state", "reason", "phase", "position", "expected_start", "progress", "cancel")
     details = task["details"]
-    drawing = details.get("drawing") or {
-        **{"group": task["id"], "row": 0, "column": 0, "rows": [""], "columns": [""]},
-        **{"settings": details["generation"], "from_picture": details["generation"].get("from_image", False)},
-    }
+    drawing = details.get("drawing") or _from_elsewhere(task["id"], details)
     return {key: task.get(key) for key in (*keys, "created_at", "finished_at")} | {"drawing": drawing}
+
+
+def _from_elsewhere(task: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    """What a notebook, a program or the command line has asked for: a cell of a grid, or a drawing by itself."""
+    settings, place = details["generation"], details.get("grid")
+    if isinstance(place, dict):
+        # Its own LoRA stands first there, last here.
+        own, *others = settings["loras"]
+        return {**place, "settings": {**settings, "loras": [*others, own]}, "from_picture": False}
+    alone = {"group": task, "row": 0, "column": 0, "rows": [""], "columns": [""]}
+    return {**alone, "settings": settings, "from_picture": settings.get("from_image", False)}
 
 
 def _is_drawing(task: Mapping[str, Any]) -> bool:

@@ -181,7 +181,7 @@ def grid(
             kind="query",
             name=f"{cell.checkpoint_label} × {cell.weight:g}",
             user=user,
-            details={"generation": request.parameters(), "grid": plan.id},
+            details={"generation": request.parameters(), "grid": plan.place_of(cell)},
         )
         tasks[task.id] = cell
     return GridRun(service.client, plan, tasks, dict(tasks))

@@ -101,6 +101,12 @@ class Plan:
         own = {"name": cell.checkpoint, "weight": cell.weight}
         return {**self.keys, "count": 1, "loras": [own, *others]}
 
+    def place_of(self, cell: Cell) -> dict[str, Any]:
+        """Where the cell stands, for whoever shows the whole grid."""
+        rows = [PurePosixPath(checkpoint).stem for checkpoint in self.checkpoints]
+        columns = [f"{weight:g}" for weight in self.weights]
+        return {"group": self.id, "row": cell.row, "column": cell.column, "rows": rows, "columns": columns}
+
     def sheet(self, cells: Iterable[Cell]) -> Image.Image:
         """One picture of the cells that are there; the others are empty."""
         there = {(cell.row, cell.column): cell for cell in cells}

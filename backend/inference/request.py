@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, NoReturn
@@ -22,6 +23,7 @@ MOST_PICTURES = 64
 HEAVIEST = 10.0
 _SEEDS = 2**32
 _LOOKED_INTO = 256 << 10  # bytes; a larger query carries a picture
+_LORA_IN_TEXT = re.compile(r"<(?:lora|lyco):[^<>]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,17 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
+def _prompt(key: str, value: Any) -> str:
+    text = _text(key, value)
+    found = _LORA_IN_TEXT.search(text)
+    if found:
+        raise InvalidArgument(
+            key,
+            f"names a LoRA: {found[0][:100]}. Take that out, and give the LoRA and its weight under LoRAs (loras)",
+        )
+    return text
+
+
 def _name(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > 500:
         raise InvalidArgument(key, f"a name is expected, not {_shown(value)}")
@@ -203,7 +216,7 @@ def _shown(value: Any) -> str:
 
 
 _READERS: dict[str, Any] = {
-    "prompt": _text,
+    "prompt": _prompt,
     "negative_prompt": _text,
     "model": _name,
     "loras": _loras,

@@ -6,6 +6,7 @@ For states of the pages that a real deployment reaches only after minutes, or by
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 import threading
@@ -270,7 +271,15 @@ class FakeGateway:
             if id not in self.answers:
                 return _missing(id)
             links = [f"{api}/outputs/{id}/{n:02d}.png?signature=secret" for n in range(len(self.answers[id]))]
-            return {"images": links, "seeds": [5], "seconds": 1.0, "parameters": {"steps": 20}}
+            asked = [
+                json.loads(base64.b64decode(sent["data"])) for sent in self.submitted if sent["id"] == id
+            ]
+            return {
+                "images": links,
+                "seeds": [5],
+                "seconds": 1.0,
+                "parameters": {"steps": 20} | (asked or [{}])[0],
+            }
 
         @app.get(f"{api}/outputs/{{id}}/{{name}}")
         def output(id: str, name: str) -> Response:

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
+from backend.inference.grid import Plan
+from backend.inference.request import parse
 from tests.browser.fake_gateway import FakeGateway, progress
 from tests.browser.stage import PHONE, field, until
 
@@ -132,9 +134,38 @@ def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
     expect(page.locator(".drawing .line")).to_have_text("3 of 4 done")
     expect(other.locator(".picture img")).to_have_count(3)
     other.close()
+    # one cell is worth going on from: its checkpoint and weight
+    page.locator(".picture").nth(1).click()
+    page.locator("dialog").get_by_role("button", name="Start from this picture").click()
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(page.locator(".lora select")).to_have_value("jobs/tr/output/moon-000001.safetensors")
+    expect(page.locator(".lora input")).to_have_value("1")
+    expect(page.locator("#w-seed")).to_have_value("5")
+    expect(page.get_by_alt_text("The picture to start from")).to_be_visible()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    # and the whole grid can be had again
+    page.locator(".drawing").get_by_role("button", name="Use these settings").click()
+    expect(page.locator("#w-training")).to_have_value("tr")
+    expect(page.locator("#w-weights")).to_have_value("0.5, 1")
     last = trained.submitted[3]["id"]
     trained.update(last, state="failed", reason="the LoRA was made for SDXL", finished_at=3.0)
     expect(page.locator(".drawing .line")).to_contain_text("1 of 4 not drawn: the LoRA was made for SDXL")
+
+
+def test_a_grid_of_a_notebook_is_one_drawing(page: Page, trained: FakeGateway) -> None:
+    plan = Plan.of(
+        "kohya_job", "a cat", ["jobs/tr/moon-000001.safetensors", "jobs/tr/moon.safetensors"], [1], {}
+    )
+    for n, cell in enumerate(plan.cells):
+        settings = parse({"prompt": "a cat", **plan.keys_of(cell)}).parameters()
+        details = {"generation": settings, "grid": plan.place_of(cell)}
+        trained.add(f"cell{n}", kind="query", state="running", started_at=1.0, details=details)
+        trained.drawn(f"cell{n}", picture("teal"))
+    page.goto("/generate")
+    expect(page.locator(".drawing")).to_have_count(1)
+    expect(page.locator(".grid tbody th")).to_have_text(["moon-000001", "moon"])
+    expect(page.locator(".drawing .facts")).to_contain_text("moon · 30 steps")
+    expect(page.locator(".picture img")).to_have_count(2)
 
 
 def test_a_prompt_goes_to_the_samples_of_the_next_training(page: Page, trained: FakeGateway) -> None:

@@ -14,7 +14,7 @@ export class Drawing {
   cells = new Map();
   #shape = "";
 
-  /** `use(settings, how)` puts settings into the form. */
+  /** `use(settings, how)` puts settings into the form; of `how`, `from` is the picture to start from. */
   constructor(group, use) {
     this.group = group;
     this.use = use;
@@ -33,11 +33,14 @@ export class Drawing {
     const { drawing } = task;
     const old = this.cells.get(task.id);
     if (!old) {
-      this.cells.set(task.id, new Cell(task));
+      this.cells.set(task.id, new Cell(task, this.use));
       this.place = drawing;
       // Of a comparison the settings are those with the LoRA, of a grid those without the checkpoint.
       if (!this.settings || drawing.column > 0) this.settings = drawing.settings;
-      if (drawing.rows.length > 1) this.settings = { ...drawing.settings, loras: drawing.settings.loras.slice(0, -1) };
+      if (drawing.rows.length > 1) {
+        this.compared = drawing.settings.loras.at(-1)?.name ?? "";
+        this.settings = { ...drawing.settings, loras: drawing.settings.loras.slice(0, -1) };
+      }
       this.at = Math.max(this.at, task.created_at);
       this.#build();
     }
@@ -56,7 +59,8 @@ export class Drawing {
     if (shape === this.#shape) return;
     this.#shape = shape;
     say(this.title, this.settings.prompt);
-    say(this.facts, facts(this.settings));
+    // Its checkpoints have one name in common.
+    say(this.facts, [this.compared && shortName(this.compared).replace(/-(step)?\d{6,8}$/, ""), facts(this.settings)].filter(Boolean).join(" · "));
     const at = new Map([...this.cells.values()].map((cell) => [`${cell.row} ${cell.column}`, cell.element]));
     if (rows.length === 1 && columns.length === 1) {
       this.body.replaceChildren(...[...this.cells.values()].map((cell) => cell.element));
@@ -98,13 +102,20 @@ export class Drawing {
     const some = [...this.cells.values()].some((cell) => cell.task.state === "succeeded");
     const acts = [
       open.length && [t("Stop"), () => this.#stop(open)],
-      [t("Use these settings"), () => this.use(this.settings, { compare: this.place.columns.length > 1 && this.place.rows.length === 1 })],
+      [t("Use these settings"), () => this.use(this.settings, this.#how())],
       some && [t("To training samples"), () => this.#toSamples()],
     ].filter(Boolean);
     const names = acts.map(([name]) => name).join();
     if (this.acts.dataset.shows === names) return;
     this.acts.dataset.shows = names;
     this.acts.replaceChildren(...acts.map(([name, act]) => h("button", { class: "lp-button", type: "button", onclick: act }, name)));
+  }
+
+  /** How the form asks for the like. */
+  #how() {
+    const { rows, columns } = this.place;
+    if (rows.length === 1) return { compare: columns.length > 1 };
+    return { mode: "grid", training: /^jobs\/([^/]+)\//.exec(this.compared)?.[1], weights: columns.join(", ") };
   }
 
   async #stop(open) {
@@ -133,8 +144,9 @@ export class Drawing {
 
 /** One task of a drawing and its pictures. */
 class Cell {
-  constructor(task) {
+  constructor(task, use) {
     this.task = task;
+    this.use = use;
     ({ row: this.row, column: this.column } = task.drawing);
     this.count = task.drawing.settings.count ?? 1;
     const { width, height } = task.drawing.settings;
@@ -197,7 +209,7 @@ class Cell {
     const name = `${this.prompt}, ${t("seed {n}", { n: answer.seeds?.[n] ?? "?" })}`;
     return h(
       "button",
-      { class: "picture", type: "button", onclick: () => look(url, this.prompt, answer, n) },
+      { class: "picture", type: "button", onclick: () => look(url, this.prompt, answer, n, this.use) },
       h("img", { src: url, alt: name, loading: "lazy", decoding: "async" }),
     );
   }
@@ -214,8 +226,10 @@ class Cell {
   }
 }
 
-function look(url, prompt, answer, n) {
-  const s = answer.parameters ?? {};
+/** One picture, large. */
+function look(url, prompt, answer, n, use) {
+  const s = { ...answer.parameters, seed: answer.seeds?.[n] ?? answer.parameters?.seed, count: undefined };
+  const take = (how) => (dialog.close(), use(s, how));
   const dialog = h(
     "dialog",
     { class: "lp-dialog lp-ui lightbox", "aria-label": prompt, onclose: () => dialog.remove(), onclick: (event) => event.target === dialog && dialog.close() },
@@ -223,7 +237,9 @@ function look(url, prompt, answer, n) {
     h(
       "footer",
       {},
-      h("p", {}, h("b", {}, prompt), h("br", {}), h("span", { class: "lp-muted" }, facts({ ...s, seed: answer.seeds?.[n] }))),
+      h("p", {}, h("b", {}, prompt), h("br", {}), h("span", { class: "lp-muted" }, facts(s))),
+      h("button", { class: "lp-button", type: "button", onclick: () => take({}) }, t("Use these settings")),
+      h("button", { class: "lp-button", type: "button", onclick: () => take({ from: url }) }, t("Start from this picture")),
       h("a", { class: "lp-button", href: `${url}?download`, download: true }, t("Download")),
       h("button", { class: "lp-button", type: "button", onclick: () => dialog.close() }, t("Close")),
     ),

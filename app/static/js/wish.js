@@ -144,7 +144,7 @@ export class Wish {
   }
 
   /** Fill the form with the settings of a drawing; what they leave out is as usual. */
-  put(settings, { mode = "pictures", training, weights, compare = false } = {}) {
+  put(settings, { mode = "pictures", training, weights, compare = false, from } = {}) {
     this.prompt.value = settings.prompt ?? "";
     this.negative.value = settings.negative_prompt ?? "";
     for (const [key, input] of Object.entries(this.numbers)) input.value = settings[key] ?? "";
@@ -157,7 +157,17 @@ export class Wish {
     this.list.replaceChildren();
     for (const lora of settings.loras ?? []) this.#addLora(lora);
     this.compare.checked = compare;
+    if (from) this.#startFrom(from);
     this.#mode(mode);
+  }
+
+  async #startFrom(url) {
+    try {
+      this.#setPicture(await dataUrl(await (await fetch(url)).blob()));
+      this.thumb.closest("details").open = true;
+    } catch {
+      toast(t("The picture cannot be fetched; try again."), true);
+    }
   }
 
   #mode(mode) {

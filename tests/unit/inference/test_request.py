@@ -35,6 +35,12 @@ def test_what_is_written_is_read_back() -> None:
     assert parse(json.dumps(request.to_json())) == request
 
 
+def test_a_lora_in_the_prompt_is_not_read_as_words() -> None:
+    with pytest.raises(InvalidArgument, match=r"prompt: names a LoRA: <lora:moon:0\.8>\. Take that out"):
+        parse({"prompt": "a cat <lora:moon:0.8>"})
+    assert parse({"prompt": "a <b> cat (lora: no)"}).prompt == "a <b> cat (lora: no)"
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [
