@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     `storage_patience` is for how long an object store that does not answer is waited for,
     before a training for its inputs and after it until the last result is sent; `storage_cache_gb` what the fetched
     inputs of all tasks may take on this machine's disk. `retention` is what is kept of logs, pictures, states and job
-    folders (see `storage/retention.py`); below `least_free_gb` on its disk an instance begins no task.
+    folders (see `storage/retention.py`); `files_of`, on a box that joins a deployment and does not see its data folder,
+    is that folder: files come and go through the gateway; below `least_free_gb` on its disk an instance begins no task.
 
     `launcher` is where instances run ('none': others start them); `end_instances` says whether a supervisor that
     stops ends them, or leaves them to the next one. `ray_address`: the head of a cluster (`10.0.0.1:6379`; '': the
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     storage_cache_gb: float = Field(default=100.0, gt=0)
     retention: str = "logs=10GB"
     least_free_gb: float = Field(default=1.0, ge=0)
+    files_of: str = ""
     launcher: Literal["local", "ray", "kubernetes", "none"] = "local"
     end_instances: bool = True
     ray_address: str = ""
@@ -100,6 +102,7 @@ _PLAIN = (
         "storage_cache_gb",
         "retention",
         "least_free_gb",
+        "files_of",
     ),
     *("launcher", "end_instances", "ray_address", "ray_grows"),
     *(f"kubernetes_{name}" for name in ("namespace", "context", "pod_template", "owner", "gpu")),

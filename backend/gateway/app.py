@@ -34,6 +34,7 @@ from backend.gateway import (
 )
 from backend.gateway.audited import Audited
 from backend.gateway.auth import Authority, same
+from backend.gateway.box_files import BoxFiles, is_for_boxes
 from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
 from backend.gateway.gauges import refresh
@@ -51,19 +52,25 @@ from backend.store.multiplex import MultiplexedStore
 
 
 class _Application(FastAPI):
-    """The queue protocol goes past FastAPI: it is the hot path, and reads its requests itself."""
+    """The queue protocol goes past FastAPI: it is the hot path, and reads its requests itself. So do files of boxes."""
 
     def __init__(
-        self, queue_api: QueueApi, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+        self,
+        queue_api: QueueApi,
+        box_files: BoxFiles,
+        lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
     ) -> None:
         super().__init__(
             title="lorapool", version=version("lorapool"), lifespan=lifespan, docs_url=None, redoc_url=None
         )
         self._queue_api = queue_api
+        self._box_files = box_files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(PREFIX):
             await self._queue_api(scope, receive, send)
+        elif scope["type"] == "http" and is_for_boxes(scope["path"]):
+            await self._box_files(scope, receive, send)
         elif scope["type"] == "websocket" and scope["path"] == tunnel.PATH:
             await tunnel.serve_store(self.state.gateway, scope, receive, send)
         else:
@@ -98,7 +105,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
             await asyncio.gather(*background, return_exceptions=True)
             await store.close()
 
-    app = _Application(queue_api, lifespan)
+    app = _Application(queue_api, BoxFiles(gateway), lifespan)
     app.state.gateway = gateway
     app.include_router(services_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(scaling_api.router, prefix="/api/v1", responses=ERRORS)

@@ -1,18 +1,19 @@
-"""Inputs: from an object store into the folder of its mount, once for all instances of a machine.
+"""Inputs: from an object store, or the gateway, into the folder of its mount, once for all instances of a machine.
 
 What is there and has not changed in the store is not fetched again; what a task has written there and the store has
-not got yet is never written over. Fetched files may take so much room together; those that no running task has named
-go first, the longest unused before the others.
+not got yet is never written over, unless the store leads. Fetched files may take so much room together; those that no
+running task has named go first, the longest unused before the others.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,58 +21,78 @@ from pathlib import Path
 from backend.errors import RunFailed, StorageUnavailable
 from backend.paths import MOUNTS
 from backend.storage.mounts import Mount
-from backend.storage.objects import ObjectStore, Remote
+from backend.storage.objects import Remote
 from backend.storage.records import STATE, Record, Records, held, md5_of, sha256_of
+from backend.storage.source import Source
 
 AT_ONCE = 8
 SPARE = 1 << 30
 """Bytes of the disk that are left free when something is fetched."""
 _PINS, _LOOK = "pins", 0.2
+_TELL_EVERY = 1.0
 _GB = 1 << 30
 
 
 @dataclass
 class Fetched:
-    """What was done: files and bytes that came, files that were there, files that the store lacks or has otherwise."""
+    """What was done: files and bytes that came, files that were there, files that the store lacks or has otherwise.
+
+    `wanted` is the bytes of all files that had to come.
+    """
 
     files: int = 0
     bytes: int = 0
+    wanted: int = 0
     there: int = 0
     kept: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
+class NoRoom(RunFailed):
+    """This machine's disk, or what fetched files may take of it, is too small for the inputs of a task."""
+
+
 class Fetcher:
-    """Fetches for one task, or one instance. `give_up` says that nobody wants it any more."""
+    """Fetches for one task, or one instance. `give_up` says that nobody wants it any more; `tell` hears, in the
+    thread that calls `fetch`, how far it is: a share of one."""
 
     def __init__(
-        self, mount: Mount, store: ObjectStore, *, budget: int, give_up: Callable[[], bool] = lambda: False
+        self,
+        mount: Mount,
+        store: Source,
+        *,
+        budget: int,
+        give_up: Callable[[], bool] = lambda: False,
+        tell: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._mount = mount
         self._store = store
         self._records = Records(mount.state)
         self._budget = budget
         self._give_up = give_up
+        self._tell = tell
 
     def fetch(self, names: Sequence[str]) -> Fetched:
         """Have what the store holds at these relative paths, or below them, in the folder of the mount.
 
         Raises:
             StorageUnavailable: the store does not answer; what has come is kept.
-            RunFailed: there is no room for it.
+            NoRoom: there is no room for it.
         """
         done = Fetched()
         found = {remote.path: remote for name in sorted(set(names)) for remote in self._store.below(name)}
         for name in names:
             self._remove_what_is_gone(name, found)
         missing = [remote for remote in found.values() if not self._is_there(remote, done)]
+        done.wanted = sum(remote.size for remote in missing)
         if missing:
-            make_room(
-                self._mount.state.parents[1], sum(remote.size for remote in missing), budget=self._budget
-            )
+            make_room(self._mount.state.parents[1], done.wanted, budget=self._budget)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(lambda remote: self._one(remote, done), missing):
-                pass
+            coming = [pool.submit(self._one, remote, done) for remote in missing]
+            while wait(coming, _TELL_EVERY).not_done:
+                self._tell(done.bytes / max(1, done.wanted))
+            for each in coming:
+                each.result()
         return done
 
     def _target(self, path: str) -> Path:
@@ -91,9 +112,14 @@ class Fetcher:
             return False
         status = target.stat()
         if record is not None and record.etag and record.is_of(status):
-            if record.etag != remote.etag:
+            if record.etag != remote.etag and not self._holds_the_same(record.sha256, status.st_size, remote):
                 return False
-            self._records.put(replace(record, used_at=time.time()))
+            self._records.put(replace(record, etag=remote.etag, used_at=time.time()))
+        elif self._store.leads:
+            sha256 = sha256_of(target) if status.st_size == remote.size else ""
+            if not self._holds_the_same(sha256, status.st_size, remote):
+                return False
+            self._note(target, remote, sha256)
         elif status.st_size == remote.size and remote.md5 and md5_of(target) == remote.md5:
             self._note(target, remote, sha256_of(target))
         else:
@@ -101,6 +127,13 @@ class Fetcher:
             return True
         done.there += 1
         return True
+
+    def _holds_the_same(self, sha256: str, size: int, remote: Remote) -> bool:
+        """Whether a file that the store calls a new one has the bytes of the one here, as a touched or copied one."""
+        if not self._store.leads or size != remote.size or not sha256:
+            return False
+        now, theirs = self._store.head(remote.path)
+        return now.etag == remote.etag and theirs == sha256
 
     def _remove_what_is_gone(self, name: str, found: dict[str, Remote]) -> None:
         """A file that was fetched from a folder and is no longer in the store would go on being trained on."""
@@ -116,7 +149,7 @@ class Fetcher:
     def _one(self, remote: Remote, done: Fetched) -> None:
         while True:
             if self._give_up():
-                raise StorageUnavailable(f"fetching {self._store.place.url} was broken off")
+                raise StorageUnavailable(f"fetching from {self._store.url} was broken off")
             with self._records.locked(remote.path, wait=False) as mine:
                 if mine:
                     self._bring(remote, done)
@@ -128,10 +161,25 @@ class Fetcher:
         with done.lock:
             if self._is_there(remote, done):
                 return
-        target, fresh = self._target(remote.path), self._records.temporary(remote.path)
+
+        def moved(count: int) -> None:
+            with done.lock:
+                done.bytes += count
+            if self._give_up():
+                raise StorageUnavailable(f"fetching from {self._store.url} was broken off")
+
+        target = self._target(remote.path)
+        # Of this version of it: what has come before the link broke is not fetched twice.
+        fresh = self._records.temporary(remote.path, remote.etag)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._store.download(remote.path, fresh)
+            self._store.download(remote, fresh, moved)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            fresh.unlink(missing_ok=True)
+            raise NoRoom(f"the disk of this machine is full: {remote.path} could not be fetched") from None
+        try:
             sha256 = self._proved(remote, fresh)
             fresh.replace(target)
         finally:
@@ -139,7 +187,6 @@ class Fetcher:
         self._note(target, remote, sha256)
         with done.lock:
             done.files += 1
-            done.bytes += remote.size
 
     def _proved(self, remote: Remote, file: Path) -> str:
         """The SHA-256 of a file that came, once it is what the store says that it has."""
@@ -149,9 +196,7 @@ class Fetcher:
             now, noted = self._store.head(remote.path)
             good = now.etag == remote.etag and noted in ("", sha256)
         if not good:
-            raise StorageUnavailable(
-                f"{self._store.place.url}{remote.path} changed or was damaged on its way"
-            )
+            raise StorageUnavailable(f"{self._store.url}{remote.path} changed or was damaged on its way")
         return sha256
 
     def _note(self, target: Path, remote: Remote, sha256: str) -> None:
@@ -174,7 +219,7 @@ def make_room(mounts: Path, need: int, *, budget: int) -> None:
     """Remove fetched files until `need` bytes more are within the budget and on the disk.
 
     Raises:
-        RunFailed: even then they are not.
+        NoRoom: even then they are not.
     """
     pinned = set(_pinned(mounts / STATE))
     fetched = [
@@ -202,7 +247,7 @@ def make_room(mounts: Path, need: int, *, budget: int) -> None:
                 total -= record.size
     if not enough():
         free = shutil.disk_usage(mounts.parent).free
-        raise RunFailed(
+        raise NoRoom(
             f"its inputs need {need / _GB:.1f} GB more: {free / _GB:.1f} GB are free on the disk, and fetched files "
             f"may take {budget / _GB:.0f} GB together (LORAPOOL_STORAGE_CACHE_GB), of which tasks that run use "
             f"{total / _GB:.1f} GB"

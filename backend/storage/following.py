@@ -1,4 +1,4 @@
-"""What a run writes, on its way to an object store while the run goes on.
+"""What a run writes, on its way to an object store, or to the gateway, while the run goes on.
 
 A thread looks at the folders of a run again and again and sends each file that is new and at rest. Should the store be
 away the files wait, and the run does not notice. What a run has to send is noted on the disk first, so that it is not
@@ -14,13 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backend.errors import LorapoolError, StorageUnavailable
 from backend.paths import MOUNTS
 from backend.service import ObjectPlace
 from backend.storage import credentials
+from backend.storage.gateway import GatewayStore, Ticket
 from backend.storage.objects import ObjectStore
 from backend.storage.records import STATE, Records, held
+from backend.storage.source import Source, Unwanted
 from backend.storage.upload import Changed, is_sent, send
 
 LOOK_EVERY = 1.0
@@ -29,8 +32,11 @@ RESENT_EVERY, RESENT_PER_MB = 10.0, 10.0
 """A file that grows is sent anew after so many seconds, and so many more for each megabyte of it."""
 _PENDING = "pending"
 _STATES = "-state"
-"""Ending of the folders in which trainings save how far they are; sent when the run is over, as most are replaced."""
+"""Ending of the folders in which trainings save how far they are. A bucket, which would keep them all, gets them when
+the run is over; the gateway as they come, so that another box can go on from there."""
 _SKIPPED = (".tmp", ".part", ".lock")
+MAPPED = "mapped"
+"""Folder in a job folder with copies of the task's own files in which paths are mapped: of use on one box alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +46,18 @@ class Root:
     local: Path
     prefix: str
 
-    def files(self, *, states: bool) -> Iterator[tuple[Path, str]]:
+    def files(self, *, states: bool, mapped: bool) -> Iterator[tuple[Path, str]]:
         """Its files with their paths in the store; links are not followed."""
         if self.local.is_file():
             yield self.local, f"{self.prefix}{self.local.name}"
             return
         for folder, inner, names in os.walk(self.local):
             inner[:] = sorted(
-                name for name in inner if not name.startswith(".") and (states or not name.endswith(_STATES))
+                name
+                for name in inner
+                if not name.startswith(".")
+                and (states or not name.endswith(_STATES))
+                and (mapped or name != MAPPED)
             )
             for name in sorted(names):
                 file = Path(folder, name)
@@ -58,7 +68,7 @@ class Root:
 class Following:
     """Sends what appears below some folders. `notes` are lines for the log of the run, each given once."""
 
-    def __init__(self, data_dir: Path, task: str, store: ObjectStore, state: Path, roots: list[Root]) -> None:
+    def __init__(self, data_dir: Path, task: str, store: Source, state: Path, roots: list[Root]) -> None:
         self.roots = roots
         self.sent = 0
         self._store = store
@@ -69,6 +79,10 @@ class Following:
         self._wake, self._over = threading.Event(), threading.Event()
         self._last: dict[str, tuple[int, int]] = {}
         self._sent_at: dict[str, float] = {}
+        self._there: dict[str, Path] = {}
+        self._refused: dict[str, Path] = {}
+        self._done, self._total = 0, 0
+        self._tell: Callable[[float], None] = lambda _: None
         self._away_since: float | None = None
         self._looked_for = 0.0  # seconds that the last look took: large folders are looked at less often
         self._moved_at = time.monotonic()
@@ -78,14 +92,19 @@ class Following:
     @property
     def url(self) -> str:
         """Where the files go."""
-        return self._store.place.url
+        return self._store.url
+
+    @property
+    def refused(self) -> list[Path]:
+        """Files that the store does not want: another attempt has overtaken this one, or they would replace others."""
+        return list(self._refused.values())
 
     def start(self) -> None:
         """Note what there is to send, and begin."""
         self._pending.parent.mkdir(parents=True, exist_ok=True)
         noted = {
             "state": str(self._records.folder),
-            "place": self._store.place.model_dump(mode="json", by_alias=True),
+            "place": self._store.noted(),
             "roots": [[str(root.local), root.prefix] for root in self.roots],
         }
         fresh = self._pending.with_suffix(".tmp")
@@ -99,20 +118,48 @@ class Following:
             said, self._notes = self._notes, []
         return said
 
-    def finish(self, patience: float, give_up: Callable[[], bool]) -> list[Path]:
-        """Send the rest, as long as the store takes something every `patience` seconds; what was not sent."""
+    def has(self, file: Path) -> bool:
+        """Whether the store has a file, or all of a folder, as it is here now, or it is here no more."""
+        for root in self.roots:
+            if not file.is_relative_to(root.local):
+                continue
+            inside = [
+                (each, path)
+                for each, path in root.files(states=True, mapped=False)
+                if each == file or each.is_relative_to(file)
+            ]
+            return all(is_sent(self._records.get(path), each.stat()) for each, path in inside)
+        return False
+
+    def finish(
+        self,
+        patience: float,
+        give_up: Callable[[], bool],
+        tell: Callable[[float], None] = lambda _: None,
+    ) -> list[Path]:
+        """Send the rest, as long as the store takes something every `patience` seconds; what was not sent.
+
+        `tell` hears now and then, in this thread, how far that is: a share of one.
+        """
         self._stop_thread()
         self._wanted = lambda: not give_up()
         self._moved_at = time.monotonic()
+        self._done = 0
+        self._total = sum(_size(file) for file, _ in self._due(final=True))
+        self._tell = tell
         pause = FIRST_PAUSE
         while left := self._sweep(final=True):
             if give_up() or time.monotonic() - self._moved_at > patience:
                 return left
             if self._away_since is None:
                 pause = FIRST_PAUSE
+            tell(self._share())
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return []
+
+    def _share(self) -> float:
+        return min(1.0, self._done / self._total) if self._total else 1.0
 
     def close(self) -> list[Path]:
         """A last look, for what was written since; what is not sent after it is carried on by somebody else."""
@@ -152,8 +199,12 @@ class Following:
                     left.append(file)
                     continue
                 self._sent_at[path] = time.monotonic()
+                self._there[path] = file
                 self.sent += 1
                 self._back()
+            except Unwanted as error:
+                self._refused[path] = file
+                self._note(f"— {file.name} was not taken: {error} —")
             except (Changed, FileNotFoundError):
                 if file.exists():
                     left.append(file)
@@ -161,7 +212,23 @@ class Following:
                 away = True
                 left.append(file)
                 self._gone(error)
+        if self._store.leads and not away:
+            self._remove_what_is_gone()
         return left
+
+    def _remove_what_is_gone(self) -> None:
+        """What the run has sent and removed since, as the older ones of its states, would pile up there."""
+        for path, file in list(self._there.items()):
+            if file.exists():
+                continue
+            try:
+                self._store.remove(path)
+            except Unwanted:
+                pass
+            except StorageUnavailable as error:
+                self._gone(error)
+                return
+            del self._there[path]
 
     def _broken_off(self, final: bool) -> Callable[[], bool]:
         return (lambda: not self._wanted()) if final else self._over.is_set
@@ -171,7 +238,9 @@ class Following:
         found = []
         began = time.monotonic()
         for root in self.roots:
-            for file, path in root.files(states=final):
+            for file, path in root.files(states=final or self._store.leads, mapped=not self._store.leads):
+                if path in self._refused:
+                    continue
                 try:
                     status = file.stat()
                 except OSError:
@@ -195,6 +264,8 @@ class Following:
         if count:
             self._moved_at = time.monotonic()
             self._back()
+            self._done += count
+            self._tell(self._share())
 
     def _gone(self, error: StorageUnavailable) -> None:
         if self._away_since is None:
@@ -242,16 +313,34 @@ def pending(data_dir: Path) -> dict[str, ObjectPlace]:
 def _carry_one_on(data_dir: Path, noted: Path, environment: Mapping[str, str]) -> int:
     try:
         said = json.loads(noted.read_text(encoding="utf-8"))
-        place = ObjectPlace(**said["place"])
         roots = [Root(Path(local), prefix) for local, prefix in said["roots"]]
         state = Path(said["state"])
+        store = _opened(said["place"], data_dir, environment)
     except (OSError, ValueError, KeyError, TypeError):
         noted.unlink(missing_ok=True)  # a run that was killed before it noted anything
         return 0
-    try:
-        found = credentials.find(place, data_dir, environment)
-        if found is None:
-            return 1
-        return len(Following(data_dir, noted.stem, ObjectStore(place, found), state, roots).close())
     except LorapoolError:
         return 1
+    if store is None:
+        return 1
+    try:
+        return len(Following(data_dir, noted.stem, store, state, roots).close())
+    except LorapoolError:
+        return 1
+    finally:
+        store.close()
+
+
+def _opened(place: Any, data_dir: Path, environment: Mapping[str, str]) -> Source | None:
+    """The store that a note names; None without the credentials for it."""
+    if Ticket.is_noted(place):
+        return GatewayStore.from_environment(Ticket.of(place), environment)
+    found = credentials.find(ObjectPlace(**place), data_dir, environment)
+    return None if found is None else ObjectStore(ObjectPlace(**place), found)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0

@@ -22,17 +22,22 @@ from backend.storage.records import STATE
 _BEFORE = r"(?<![\w.\-/])"
 _BEHIND = r"(?=[/\s\"'`,:;)\]}&|<>]|$)"
 _INNER = r"((?:/[^\s\"'`,:;)\]}&|<>]*)?)"
+_GATEWAY = "gateway"
 _MOUNT_TABLE = Path("/proc/self/mounts")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount and the folder that stands for it; `fault` says why there is none."""
+    """One mount and the folder that stands for it; `fault` says why there is none.
+
+    `of_gateway`: it is the data folder of a deployment, which this box does not see.
+    """
 
     storage: Storage
     folder: Path
     state: Path
     fault: str = ""
+    of_gateway: bool = False
 
     @property
     def place(self) -> ObjectPlace | None:
@@ -87,9 +92,16 @@ class Mounts(tuple[Mount, ...]):
         return next((m for m in self if m.place is not None and not m.storage.read_only), None)
 
 
-def mounts_of(description: Description, data_dir: Path, *, instance: str = "") -> Mounts:
-    """The mounts of a service on this machine. Makes nothing. `instance` names whose empty folders are meant."""
-    return Mounts(_mount(each, data_dir, description.name, instance) for each in description.storage)
+def mounts_of(description: Description, data_dir: Path, *, instance: str = "", files_of: str = "") -> Mounts:
+    """The mounts of a service on this machine. Makes nothing. `instance` names whose empty folders are meant.
+
+    `files_of`: the deployment's data folder where this box does not see it: the box's own stands for that.
+    """
+    found = [_mount(each, data_dir, description.name, instance) for each in description.storage]
+    if files_of:
+        state = data_dir / MOUNTS / STATE / _GATEWAY
+        found.append(Mount(Storage(mount_path=files_of), data_dir.resolve(), state, of_gateway=True))
+    return Mounts(found)
 
 
 def _mount(storage: Storage, data_dir: Path, service: str, instance: str) -> Mount:

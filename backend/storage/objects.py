@@ -9,7 +9,7 @@ import base64
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ class Part:
 
 
 class ObjectStore:
-    """The objects below one place. Safe to share between threads."""
+    """The objects below one place: a `Source`."""
+
+    leads = False
 
     def __init__(self, place: ObjectPlace, credentials: Credentials) -> None:
         self.place = place
@@ -79,6 +81,18 @@ class ObjectStore:
             skip_instance_cache=True,
         )
         self._files.retries = 1
+
+    @property
+    def url(self) -> str:
+        """The place in one spelling."""
+        return self.place.url
+
+    def close(self) -> None:
+        """Nothing: the library sees to its connections."""
+
+    def noted(self) -> dict[str, Any]:
+        """The place; the keys are the machine's."""
+        return self.place.model_dump(mode="json", by_alias=True)
 
     def _key(self, path: str) -> str:
         return f"{self.place.prefix}{path}"
@@ -114,10 +128,11 @@ class ObjectStore:
         )
         return remote, str(found.get("Metadata", {}).get(SHA256, ""))
 
-    def download(self, path: str, to: Path) -> None:
-        """Copy an object into a file."""
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+        """Copy an object into a file, from its beginning."""
         with self._translated():
-            self._files.get_file(f"{self.place.bucket}/{self._key(path)}", str(to))
+            self._files.get_file(f"{self.place.bucket}/{self._key(remote.path)}", str(to))
+        moved(remote.size)
 
     def put(self, path: str, data: bytes, sha256: str) -> None:
         """Write a small object; the store refuses bytes that arrive otherwise than they were sent."""
@@ -127,14 +142,14 @@ class ObjectStore:
         """Begin an upload in parts; its id."""
         return str(self._ask("create_multipart_upload", path, Metadata={SHA256: sha256})["UploadId"])
 
-    def put_part(self, path: str, upload: str, number: int, data: bytes) -> Part:
-        """Send one part, numbered from 1."""
+    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int) -> Part:
+        """Send one part, numbered from 1; its number says where it belongs."""
         answer = self._ask(
             "upload_part", path, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5(data)
         )
         return Part(number, answer["ETag"])
 
-    def parts(self, path: str, upload: str) -> list[Part] | None:
+    def parts(self, path: str, upload: str, *, part_size: int) -> list[Part] | None:
         """The parts that the store has; None when it does not know the upload any more."""
         found: list[Part] = []
         marker = 0
@@ -148,7 +163,7 @@ class ObjectStore:
         except FileNotFoundError:
             return None
 
-    def complete(self, path: str, upload: str, parts: Sequence[Part]) -> None:
+    def complete(self, path: str, upload: str, parts: Sequence[Part], sha256: str) -> None:
         """Make an object of the parts."""
         listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         self._ask("complete_multipart_upload", path, UploadId=upload, MultipartUpload={"Parts": listed})
@@ -157,6 +172,9 @@ class ObjectStore:
         """Have the store forget an upload in parts."""
         with contextlib.suppress(FileNotFoundError):
             self._ask("abort_multipart_upload", path, UploadId=upload)
+
+    def remove(self, path: str) -> None:
+        """Nothing: a bucket keeps what was sent there."""
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -77,10 +77,18 @@ class Records:
             if record := _read(file):
                 yield record
 
-    def temporary(self, path: str) -> Path:
-        """Where the object is written until it is complete; on the same file system as the files."""
+    def temporary(self, path: str, etag: str) -> Path:
+        """Where one version of the object is written until it is complete; on the same file system as the files.
+
+        What came of an earlier version is removed.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / f"{self._name(path)}.part"
+        name = self._name(path)
+        fresh = self.folder / f"{name}-{hashlib.sha256(etag.encode()).hexdigest()[:8]}.part"
+        for older in self.folder.glob(f"{name}-*.part"):
+            if older != fresh:
+                older.unlink(missing_ok=True)
+        return fresh
 
     @contextlib.contextmanager
     def locked(self, path: str, *, wait: bool = True) -> Iterator[bool]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from backend.errors import StorageUnavailable
-from backend.storage.objects import ObjectStore, Part, Remote
+from backend.storage.objects import Part, Remote
 from backend.storage.records import Record, Records, sha256_of
+from backend.storage.source import Source
 
 ONE_PIECE = 8 << 20
 """Bytes up to which a file is sent in one request, and of which a part has at least as many."""
@@ -37,7 +39,7 @@ def is_sent(record: Record | None, status: os.stat_result) -> bool:
 
 
 def send(
-    store: ObjectStore,
+    store: Source,
     records: Records,
     file: Path,
     path: str,
@@ -51,6 +53,7 @@ def send(
 
     Raises:
         StorageUnavailable: the store did not take it; what it has of it is kept for the next try.
+        Unwanted: the store has no use for it.
         Changed: the file is being written to.
         FileNotFoundError: it is gone.
     """
@@ -75,12 +78,21 @@ def send(
             raise Changed(path)
         remote = _checked(store, path, status.st_size, sha256, expected)
         records.put(
-            Record(path, str(file), status.st_size, status.st_mtime_ns, sha256=sha256, etag=remote.etag)
+            Record(
+                path,
+                str(file),
+                status.st_size,
+                status.st_mtime_ns,
+                sha256=sha256,
+                etag=remote.etag,
+                fetched=store.leads,
+                used_at=time.time(),
+            )
         )
         return True
 
 
-def _in_one_piece(store: ObjectStore, file: Path, path: str, sha256: str) -> str:
+def _in_one_piece(store: Source, file: Path, path: str, sha256: str) -> str:
     data = file.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Changed(path)
@@ -95,11 +107,11 @@ class _Wanted:
         self.file, self.path, self.status, self.sha256 = file, path, status, sha256
 
 
-def _begun(store: ObjectStore, records: Records, record: Record | None, wanted: _Wanted) -> Record:
+def _begun(store: Source, records: Records, record: Record | None, wanted: _Wanted) -> Record:
     """The record of an upload in parts: the one that broke off, if it was of this very file, else a new one."""
     if record is not None and record.upload:
         same = record.is_of(wanted.status) and record.sha256 == wanted.sha256
-        if same and store.parts(wanted.path, record.upload) is not None:
+        if same and store.parts(wanted.path, record.upload, part_size=record.part_size) is not None:
             return record
         store.abandon(wanted.path, record.upload)
     fresh = Record(
@@ -116,10 +128,12 @@ def _begun(store: ObjectStore, records: Records, record: Record | None, wanted: 
 
 
 def _in_parts(
-    store: ObjectStore, begun: Record, file: Path, moved: Callable[[int], None], give_up: Callable[[], bool]
+    store: Source, begun: Record, file: Path, moved: Callable[[int], None], give_up: Callable[[], bool]
 ) -> str:
     """Send what is missing and put it together; the entity tag that the whole should have."""
-    there = {part.number: part for part in store.parts(begun.path, begun.upload) or ()}
+    there = {
+        part.number: part for part in store.parts(begun.path, begun.upload, part_size=begun.part_size) or ()
+    }
     parts: list[Part] = []
     digests = b""
     with file.open("rb") as opened:
@@ -132,19 +146,20 @@ def _in_parts(
             digests += digest.digest()
             have = there.get(number)
             if have is None or have.etag.strip('"') != digest.hexdigest():
-                have = store.put_part(begun.path, begun.upload, number, data)
+                offset = (number - 1) * begun.part_size
+                have = store.put_part(begun.path, begun.upload, number, data, offset=offset)
                 moved(len(data))
             parts.append(have)
-    store.complete(begun.path, begun.upload, parts)
+    store.complete(begun.path, begun.upload, parts, begun.sha256)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
-def _checked(store: ObjectStore, path: str, size: int, sha256: str, expected: str) -> Remote:
+def _checked(store: Source, path: str, size: int, sha256: str, expected: str) -> Remote:
     """What the store has at `path` now, seen to be what was sent: by size, and by one of the two hashes."""
     remote, noted = store.head(path)
     same_hash = noted == sha256 if noted else remote.etag == expected
     if remote.size != size or not same_hash:
         raise StorageUnavailable(
-            f"{store.place.url}{path} is not what was sent ({remote.size} of {size} bytes); it is sent again"
+            f"{store.url}{path} is not what was sent ({remote.size} of {size} bytes); it is sent again"
         )
     return remote

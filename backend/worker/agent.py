@@ -175,7 +175,15 @@ class Agent:
         plain, training = self._templates
         slots = service.rpc.worker_threads
         settings = AppSettings(
-            container=_at_home(container, mounts_of(service, self.settings.data_dir, instance=self.instance)),
+            container=_at_home(
+                container,
+                mounts_of(
+                    service,
+                    self.settings.data_dir,
+                    instance=self.instance,
+                    files_of=self.settings.files_of,
+                ),
+            ),
             health_check_path=service.rpc.health_check_path,
             template=plain,
             training_template=training,
@@ -326,6 +334,7 @@ def main(argument: Mapping[str, Any], descriptors: Mapping[str, int]) -> int:
     """
     try:
         settings = read_settings()
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         names = {"service": argument["service"], "instance": argument["instance"]}
         logs.configure("instance", settings.log_format, **names)
         agent = Agent(

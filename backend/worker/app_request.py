@@ -152,7 +152,7 @@ class AppRequest:
         return Reply(
             response.status,
             data,
-            _reason(response.status, data, final=final),
+            reason_of(response.status, data, final=final),
             final=final,
             loaded=loaded,
             load_seconds=seconds,
@@ -174,7 +174,7 @@ class AppRequest:
         return Reply(BAD_GATEWAY, reason=f"the app closed the connection {when} its answer")
 
 
-def _reason(status: int, body: bytes, *, final: bool) -> str:
+def reason_of(status: int, body: bytes, *, final: bool) -> str:
     """Why it failed, in one line. What an app says of a query that is wrong needs no words about the app."""
     said = _detail(body)
     return said if said and final else f"the app answered {status}{f': {said}' if said else ''}"

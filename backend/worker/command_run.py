@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from backend import paths
-from backend.errors import LorapoolError, RunFailed, StaleAttempt, StoreUnavailable
+from backend.errors import LorapoolError, RunFailed, StaleAttempt, StorageUnavailable, StoreUnavailable
 from backend.pool.template import TemplateUnavailable
 from backend.records import Failed, FileWritten, Phase, Record, Result
 from backend.service import Description
 from backend.settings import Settings
+from backend.storage.fetch import NoRoom
 from backend.store import accounts, instances, tasks
 from backend.store.connection import Store
 from backend.store.tasks import Holder, Refusal
 from backend.task import Task, TaskState
 from backend.worker import command, proof, result_file
+from backend.worker.box_task import BoxTask, BoxVoice
 from backend.worker.command import Plan
 from backend.worker.kohya_console import KohyaConsole
 from backend.worker.lines import Interpreter, PlainLines
@@ -60,7 +62,10 @@ class CommandRun:
     def __init__(self, around: Surroundings, task: Task) -> None:
         self._around = around
         job_dir = paths.job_dir(around.settings.data_dir, task.id)
-        self._files = TaskFiles(around.service, around.settings, task, job_dir, instance=around.instance)
+        self._reporter: Reporter | None = None
+        self._files = TaskFiles(
+            around.service, around.settings, task, job_dir, instance=around.instance, tell=self._tell
+        )
         self._task = task = self._files.task
         self._holder = Holder(task.id, task.attempt, around.instance)
         self._job_dir = job_dir
@@ -78,6 +83,7 @@ class CommandRun:
         self._plan = command.plan(task, sd_scripts=around.settings.sd_scripts_dir)
         self._failure = ""
         self._output = ""
+        self._proved: Path | None = None
         self._last_line = ""
 
     def wish(self, what: Wish) -> None:
@@ -121,6 +127,10 @@ class CommandRun:
             outcome = self._outcome()
         except (StaleAttempt, StoreUnavailable):
             return  # somebody else has, or will be given, the task: nothing is left to say
+        except NoRoom as error:
+            # Another box may have room; on one that shares the data folder it would be the same everywhere.
+            away = self._files.box is not None
+            outcome = Outcome("returned" if away else "failed", str(error), counted=away)
         except RunFailed as error:
             outcome = Outcome("failed", str(error))
         except OSError as error:
@@ -137,7 +147,7 @@ class CommandRun:
     def _outcome(self) -> Outcome:
         around = self._around
         self._job_dir.mkdir(parents=True, exist_ok=True)
-        reporter = Reporter(
+        reporter = self._reporter = Reporter(
             around.store,
             self._holder,
             sink=self._sink,
@@ -148,16 +158,25 @@ class CommandRun:
             reporter.say([], [Phase("fetching its inputs")])
             reporter.flush()
 
-        def say(line: str) -> None:
-            reporter.say([line], [])
-            reporter.flush()
-
-        with self._files.in_place(say, self._unwanted):
+        with self._files.in_place(self._say, self._unwanted):
             self._plan = replace(self._plan, argv=self._files.argv(self._plan.argv))
             outcome = self._run(reporter)
+            if self._files.box is None:
+                self._publish()
             if self._files.mounts:
-                self._send_results(outcome, reporter)
+                outcome = self._send_results(outcome, reporter)
         return outcome
+
+    def _say(self, line: str) -> None:
+        """A line of ours in the log of the run, at once. For the thread of the run alone, as the next."""
+        if self._reporter is not None:
+            self._reporter.say([line], [])
+            self._reporter.flush()
+
+    def _tell(self, doing: str) -> None:
+        if self._reporter is not None:
+            self._reporter.say([], [Phase(doing)])
+            self._reporter.flush()
 
     def _run(self, reporter: Reporter) -> Outcome:
         """Run the program to its end, and judge that."""
@@ -184,13 +203,28 @@ class CommandRun:
             else "",
         )
 
-    def _send_results(self, outcome: Outcome, reporter: Reporter) -> None:
-        """See that what the run has written reaches its object store, as long as nobody wants the instance back."""
-        reporter.say([], [Phase("sending its results")])
-        reporter.flush()
+    def _send_results(self, outcome: Outcome, reporter: Reporter) -> Outcome:
+        """See that what the run has written reaches its object store, as long as nobody wants the instance back, and
+        on a box the gateway, whatever anybody wants but to stop the task; how the attempt ends with that."""
+        self._tell("sending its results")
         output = Path(self._output) if self._output and outcome.verdict == "succeeded" else None
-        reporter.say(self._files.finish(self._unwanted, also=output), [])
+        lines, unsent = self._files.finish(self._unwanted, stopped=self._stopped, also=output)
+        reporter.say(lines, [])
+        box = self._files.box
+        if box is not None:
+            reporter.say([], box.passed_on((), all_sent=not unsent))
         reporter.flush()
+        if box is not None and not unsent:
+            self._publish_there(box)
+        if unsent and outcome.verdict == "succeeded":
+            refused = (
+                f"it was done, but {unsent[0].name} did not reach the deployment: the file is on its box"
+            )
+            return Outcome("cancelled" if self._wish in ("stop", "save") else "failed", refused)
+        return outcome
+
+    def _stopped(self) -> bool:
+        return self._wish == "stop" or self._given_up()
 
     def _unwanted(self) -> bool:
         return self._wish is not None or self._given_up()
@@ -203,7 +237,9 @@ class CommandRun:
             elif self._wish is not None:
                 self._pass_on(program)
         self._note_run(program.group, program.place.started_at)
-        ending = program.run(_Listening(interpreter, self), reporter, self._hear)
+        box = self._files.box
+        voice = reporter if box is None else BoxVoice(box, reporter)
+        ending = program.run(_Listening(interpreter, self), voice, self._hear)
         self._note_run(0, 0.0)
         return ending
 
@@ -284,27 +320,48 @@ class CommandRun:
         written = self._patiently(lambda: self._around.store.run(tasks.files(self._task.id)))
         # A state of the very end, as of a run that was killed while it wrote its LoRA, is refused by trainers.
         end = self._task.progress.total if self._task.progress else None
-        states = [
-            file
-            for file in written
-            if file.kind == "state" and Path(file.path).is_dir() and not (end and (file.step or 0) >= end)
-        ]
-        return states[-1] if states else None
+        for file in reversed(written):
+            if file.kind != "state" or (end and (file.step or 0) >= end):
+                continue
+            if (here := self._files.folder(file.path, self._say, self._unwanted)) is not None:
+                return replace(file, path=str(here))
+        return None
 
     def _missing(self, began: float) -> str:
-        """What a training that says it is done did not leave behind; its LoRA is published when all is there."""
+        """What a training that says it is done did not leave behind."""
         output = Path(self._output) if self._output else result_file.promised(self._plan.argv, self._job_dir)
         if output is None:
             return ""
         fault = proof.fault(output, since=began - 2.0)
         if not fault:
-            loras = self._around.settings.data_dir / paths.LORAS
-            published = result_file.published(output, loras, self._task.id)
-            self._output = str(published)
-            if self._task.user and published.is_relative_to(loras):
-                place = f"{paths.LORAS}/{published.relative_to(loras).parts[0]}"
-                self._patiently(lambda: self._around.store.run(accounts.claim(place, self._task.user)))
+            self._proved, self._output = output, str(output)
         return fault
+
+    def _publish(self) -> None:
+        """Have the LoRA of a training, which was seen to be whole, under `loras/`."""
+        if self._proved is None:
+            return
+        loras = self._around.settings.data_dir / paths.LORAS
+        published = result_file.published(self._proved, loras, self._task.id)
+        self._output = str(published)
+        if self._task.user and published.is_relative_to(loras):
+            place = f"{paths.LORAS}/{published.relative_to(loras).parts[0]}"
+            self._patiently(lambda: self._around.store.run(accounts.claim(place, self._task.user)))
+
+    def _publish_there(self, box: BoxTask) -> None:
+        """The same where the deployment's data folder is."""
+        if self._proved is None:
+            self._output = box.theirs(self._output)
+            return
+        proved = self._proved
+        while True:
+            try:
+                self._output = box.publish(proved)
+                return
+            except StorageUnavailable as error:
+                if error.refused or self._stopped():
+                    raise RunFailed(f"its LoRA could not be published: {error}") from None
+                time.sleep(_RETRY)
 
     def _report(self, outcome: Outcome) -> None:
         """Tell the store how it ended; wait for an output queue that is full."""

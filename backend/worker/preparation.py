@@ -50,7 +50,9 @@ class Preparation:
         self._stopping = threading.Event()
         self._program: Program | None = None
         self._lock = threading.Lock()
-        self.mounts: Mounts = mounts_of(service, means.settings.data_dir, instance=means.instance)
+        self.mounts: Mounts = mounts_of(
+            service, means.settings.data_dir, instance=means.instance, files_of=means.settings.files_of
+        )
 
     @property
     def needed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from backend import paths
 from backend.errors import RunFailed, StaleAttempt, StoreUnavailable
-from backend.records import Record
+from backend.records import FileWritten, Record
 from backend.service import Description
 from backend.settings import Settings
 from backend.store import tasks
@@ -21,6 +22,7 @@ from backend.worker.app_process import AppProcess
 from backend.worker.app_request import AppRequest, Reply
 from backend.worker.patience import patiently
 from backend.worker.progress_server import ProgressServer
+from backend.worker.query_files import QueryFiles
 from backend.worker.query_outcome import QueryOutcome
 from backend.worker.wish import Wish, stronger
 
@@ -62,6 +64,7 @@ class QueryRun:
         self._lost = False
         self._request: AppRequest | None = None
         self._batch = 0
+        self._box = QueryFiles.of(around.service, around.settings, task, instance=around.instance)
 
     def wish(self, what: Wish) -> None:
         """Ask the query to end. Only one that is handed back may take a little longer, if it is nearly done."""
@@ -99,8 +102,10 @@ class QueryRun:
         if self._around.app is None:
             outcome = query_outcome.failed(NOT_IMPLEMENTED, NO_APP)
         else:
-            reply = self._ask(self._around.app)
-            outcome = self._judged(reply)
+            try:
+                outcome = self._judged(self._answered(self._around.app))
+            except StaleAttempt:
+                return
         try:
             outcome = self._report(outcome)
         except StaleAttempt:
@@ -111,6 +116,21 @@ class QueryRun:
             raise
         if outcome.verdict == "failed":
             raise RunFailed(outcome.reason)
+
+    def _answered(self, app: AppProcess) -> Reply | None:
+        """The app's reply; on a box that does not see the data folder with its files there before and after."""
+        box = self._box
+        if box is None:
+            return self._ask(app)
+        with contextlib.closing(box):
+            return self._fetched_and_answered(box, app)
+
+    def _fetched_and_answered(self, box: QueryFiles, app: AppProcess) -> Reply | None:
+        fault = box.bring(self._unwanted)
+        if fault is not None:
+            return fault
+        with box.kept():
+            return box.sent(self._ask(app), self._unwanted)
 
     def _judged(self, reply: Reply | None) -> QueryOutcome:
         limit = self._around.service.queue.max_delivery
@@ -151,7 +171,8 @@ class QueryRun:
             self._request = request
         self._pass_on(request)
         target = app_request.target(self._task, rpc.proxy_path)
-        return request.send(target, self._task.data, self._headers(progress_url))
+        data = self._box.data if self._box is not None else self._task.data
+        return request.send(target, data, self._headers(progress_url))
 
     def _headers(self, progress_url: str) -> dict[str, str]:
         job_dir = paths.job_dir(self._around.settings.data_dir, self._task.id)
@@ -163,6 +184,8 @@ class QueryRun:
         with self._lock:
             if self._wish in ("stop", "save") or self._lost:
                 raise StaleAttempt("this query was stopped")
+            if self._box is not None and isinstance(record, FileWritten):
+                record = self._box.shown(record)
             self._batch += 1
             call = tasks.append(self._holder, [], [tasks.spoken(record)], batch=self._batch)
             self._around.store.run(call)

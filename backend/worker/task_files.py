@@ -7,13 +7,12 @@ what it writes is sent. A store that is away holds up the start of a run that ne
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from backend.errors import RunFailed, StorageUnavailable
 from backend.paths import ALSO_ALLOWED
@@ -21,34 +20,51 @@ from backend.service import Description
 from backend.settings import Settings
 from backend.storage import credentials
 from backend.storage.fetch import Fetcher, pinned
-from backend.storage.following import FIRST_PAUSE, LONGEST_PAUSE, Following, Root
+from backend.storage.following import FIRST_PAUSE, LONGEST_PAUSE, MAPPED, Following, Root
 from backend.storage.mounts import Mount, Mounts, mounts_of
 from backend.storage.objects import ObjectStore
+from backend.storage.source import Source
 from backend.task import Task
+from backend.worker.box_task import BoxTask, asking
 from backend.worker.command import words
 from backend.worker.result_file import options
+from backend.worker.texts import WRITTEN, command_texts, text_of, toml_texts, value_of
 
 Name = tuple[Mount, str]
 """A file or folder of an object store that a task names: its mount and the path below that."""
 
-MAPPED = "mapped"
-"""Folder in a job folder with copies of the task's own files in which paths are mapped."""
-_WRITTEN = ("output_dir", "logging_dir")
 _GB = 1 << 30
+_TOLD_EVERY = 0.5
 
 
 class TaskFiles:
-    """For one attempt. `task` is the task as it runs here."""
+    """For one attempt. `task` is the task as it runs here.
+
+    `box` is set where the deployment's data folder is not here. `tell` hears how far fetching and sending are, in
+    words for the page.
+    """
 
     def __init__(
-        self, service: Description, settings: Settings, task: Task, job_dir: Path, *, instance: str
+        self,
+        service: Description,
+        settings: Settings,
+        task: Task,
+        job_dir: Path,
+        *,
+        instance: str,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._job_dir = job_dir
         self._given = task
-        self.mounts: Mounts = mounts_of(service, settings.data_dir, instance=instance)
+        self._tell = tell
+        self.mounts: Mounts = mounts_of(
+            service, settings.data_dir, instance=instance, files_of=settings.files_of
+        )
+        whole = next((mount for mount in self.mounts if mount.of_gateway), None)
+        self.box = BoxTask(whole, settings, task, instance=instance) if whole else None
         self.task = mapped(task, self.mounts)
-        self._stores: dict[Mount, ObjectStore] = {}
+        self._stores: dict[Mount, Source] = {}
         self._followings: list[Following] = []
 
     @property
@@ -64,6 +80,7 @@ class TaskFiles:
 
         Raises:
             RunFailed: an input cannot be had.
+            StaleAttempt: another attempt has the task by now.
         """
         if not self.mounts:
             yield
@@ -71,23 +88,38 @@ class TaskFiles:
         for mount in self.mounts:
             if not mount.fault and mount.storage.kind != "local":
                 mount.folder.mkdir(parents=True, exist_ok=True)
-        texts = _command_texts(self._given)
-        self._connect(texts, say)
+        texts = command_texts(self._given)
+        try:
+            self._connect(texts, say)
+            named = self._brought(texts, say, give_up)
+            kept = [self._job_dir, *(mount.folder / path for mount, path in named)]
+            with pinned(self._settings.data_dir, self._given.id, kept):
+                self._follow(texts)
+                try:
+                    yield
+                finally:
+                    for following in self._followings:
+                        following.close()
+        finally:
+            for store in self._stores.values():
+                store.close()
+
+    def _brought(
+        self, texts: Sequence[str], say: Callable[[str], None], give_up: Callable[[], bool]
+    ) -> set[Name]:
+        """Have everything here that the task names; the names. Its TOML files, which come first, name more."""
         named = self._fetched(self._in_stores(texts), say, give_up)
-        named |= self._fetched(self._in_stores(self._config_texts()) - named, say, give_up)
-        with pinned(self._settings.data_dir, self._given.id, [mount.folder / path for mount, path in named]):
-            self._follow(texts)
-            try:
-                yield
-            finally:
-                for following in self._followings:
-                    following.close()
+        if self.box is not None:
+            box, mount = self.box, self.box.mount
+            brought = self._fetch(mount, lambda: list(box.needs().files), say, give_up)
+            named |= {(mount, path) for path in brought}
+        return named | self._fetched(self._in_stores(self._config_texts()) - named, say, give_up)
 
     def argv(self, argv: Sequence[str]) -> tuple[str, ...]:
         """A command line with the TOML files that it names replaced by copies in which paths are mapped."""
         copies: dict[str, str] = {}
         for name, file in self._config_files(argv):
-            text = _text(file)
+            text = text_of(file)
             ours = self.mounts.text(text)
             for old, new in copies.items():
                 ours = ours.replace(old, new)
@@ -108,7 +140,7 @@ class TaskFiles:
         """The TOML files of a training, the one that names the other last."""
         if not self.mounts:
             return []
-        config = _value(argv, "config_file")
+        config = value_of(argv, "config_file")
         dataset = options(argv, self._job_dir, ("dataset_config",)).get("dataset_config", "")
         named = (("dataset_config", self.mounts.text(dataset)), ("config_file", config))
         return [(name, self._job_dir / file) for name, file in named if file]
@@ -116,13 +148,15 @@ class TaskFiles:
     def _config_texts(self) -> list[str]:
         """What the TOML files of a training say, but for where it writes."""
         argv = self.task.argv or words(self.task.data) or ()
-        return [text for _, file in self._config_files(argv) for text in _toml_texts(_text(file))]
+        return [text for _, file in self._config_files(argv) for text in toml_texts(text_of(file))]
 
     def _connect(self, texts: Sequence[str], say: Callable[[str], None]) -> None:
         """Open the object stores; say of the mounts that the task names why there is nothing behind them."""
         named = {mount for mount, _ in self.mounts.named(texts)}
         for mount in self.mounts:
             fault = mount.fault
+            if self.box is not None and mount is self.box.mount:
+                self._stores[mount] = self.box.store
             if mount.place is not None:
                 found = credentials.find(mount.place, self._settings.data_dir, credentials.here())
                 if found is None:
@@ -135,7 +169,11 @@ class TaskFiles:
                 say(f"— {mount.storage.mount_path}: {fault} —")
 
     def _in_stores(self, texts: Sequence[str]) -> set[Name]:
-        return {(mount, path) for mount, path in self.mounts.named(texts) if mount in self._stores}
+        return {
+            (mount, path)
+            for mount, path in self.mounts.named(texts)
+            if mount in self._stores and not mount.of_gateway
+        }
 
     def _fetched(
         self, names: set[Name], say: Callable[[str], None], give_up: Callable[[], bool]
@@ -143,23 +181,33 @@ class TaskFiles:
         """Have what is named on this machine; the names."""
         for mount in sorted({mount for mount, _ in names}, key=lambda each: each.storage.mount_path):
             paths = sorted(path for other, path in names if other is mount)
-            self._fetch(mount, paths, say, give_up)
+            self._fetch(mount, lambda paths=paths: paths, say, give_up)  # type: ignore[misc]
         return names
 
     def _fetch(
-        self, mount: Mount, paths: list[str], say: Callable[[str], None], give_up: Callable[[], bool]
-    ) -> None:
+        self,
+        mount: Mount,
+        find: Callable[[], list[str]],
+        say: Callable[[str], None],
+        give_up: Callable[[], bool],
+    ) -> list[str]:
+        """Have what `find` names on this machine; what it named."""
         budget = int(self._settings.storage_cache_gb * _GB)
-        fetcher = Fetcher(mount, self._stores[mount], budget=budget, give_up=give_up)
+        store = self._stores[mount]
+        progress = Share("fetching its inputs", self._tell)
+        fetcher = Fetcher(mount, store, budget=budget, give_up=give_up, tell=progress)
         began, pause, told = time.monotonic(), FIRST_PAUSE, False
+        paths: list[str] = []
         while not give_up():
             try:
-                done = fetcher.fetch(paths)
+                with asking():
+                    paths = find()
+                    done = fetcher.fetch(paths)
             except StorageUnavailable as error:
                 late = time.monotonic() - began > self._settings.storage_patience
                 if error.refused or late:
                     self._make_do(mount, paths, error, say)
-                    return
+                    break
                 if not told:
                     say(f"— waiting for its inputs: {error} —")
                     told = True
@@ -168,28 +216,42 @@ class TaskFiles:
             else:
                 if done.files:
                     megabytes = done.bytes / (1 << 20)
-                    say(
-                        f"— fetched {done.files} files ({megabytes:.1f} MB) from {self._stores[mount].place.url} —"
-                    )
+                    say(f"— fetched {done.files} files ({megabytes:.1f} MB) from {store.url} —")
                 for path in done.kept[:3]:
                     say(f"— {path} was changed here and is not replaced by what the store has —")
-                return
+                break
+        return paths
+
+    def folder(self, path: str, say: Callable[[str], None], give_up: Callable[[], bool]) -> Path | None:
+        """A folder that an earlier attempt has left, here; None when it is no more."""
+        if self.box is None:
+            found = Path(path)
+        else:
+            inner = self.box.ours(path)
+            if inner is None:
+                return None
+            self._fetch(self.box.mount, lambda: [inner], say, give_up)
+            found = self.box.mount.folder / inner
+        return found if found.is_dir() else None
 
     def _make_do(
         self, mount: Mount, paths: list[str], error: StorageUnavailable, say: Callable[[str], None]
     ) -> None:
         """Use what was fetched earlier where there is all of it."""
         missing = [path for path in paths if not (mount.folder / path).exists()]
-        if missing:
-            raise RunFailed(f"its input {missing[0]!r} could not be fetched: {error}")
+        if missing or not paths:
+            what = repr(missing[0]) if missing else "what it needs"
+            raise RunFailed(f"its input {what} could not be fetched: {error}")
         say(f"— {error}; what was fetched earlier is used —")
 
     def _follow(self, texts: Sequence[str]) -> None:
         argv = self.task.argv or words(self.task.data) or ()
         written = [Path(self._job_dir, self.mounts.text(value)) for value in self._written(argv)]
         named = {mount for mount, _ in self.mounts.named(texts)}
+        if self.box is not None:
+            self._begin(self.box.follow(self._settings.data_dir, written))
         for mount, store in self._stores.items():
-            if mount.storage.read_only:
+            if mount.storage.read_only or mount.of_gateway:
                 continue
             roots = [
                 Root(folder, f"{folder.relative_to(mount.folder).as_posix()}/".removeprefix("./"))
@@ -201,32 +263,65 @@ class TaskFiles:
             if mount is self.mounts.results:
                 roots.append(Root(self._job_dir, f"jobs/{self._given.id}/"))
             if roots:
-                following = Following(
-                    self._settings.data_dir, f"{self._given.id}-{mount.state.name}", store, mount.state, roots
-                )
-                following.start()
-                self._followings.append(following)
+                name = f"{self._given.id}-{mount.state.name}"
+                self._begin(Following(self._settings.data_dir, name, store, mount.state, roots))
+
+    def _begin(self, following: Following) -> None:
+        following.start()
+        self._followings.append(following)
 
     def _written(self, argv: Sequence[str]) -> list[str]:
-        return [value for value in options(argv, self._job_dir, _WRITTEN).values() if value]
+        return [value for value in options(argv, self._job_dir, WRITTEN).values() if value]
 
     def notes(self) -> list[str]:
         """Lines for the log of the run about what is being sent."""
         return [line for following in self._followings for line in following.notes()]
 
-    def finish(self, give_up: Callable[[], bool], *, also: Path | None = None) -> list[str]:
-        """Send the rest of what the run has written and wait for that; what the log should say of it.
+    def finish(
+        self,
+        give_up: Callable[[], bool],
+        *,
+        stopped: Callable[[], bool],
+        also: Path | None = None,
+    ) -> tuple[list[str], list[Path]]:
+        """Send the rest of what the run has written and wait for that; what the log should say of it, and what of a
+        box's results has not reached the gateway.
 
-        `also` is a file that lies elsewhere: the finished LoRA.
+        `also` is a file that lies elsewhere: the finished LoRA. `give_up` ends the waiting for object stores. The
+        gateway, without which nobody would find the results, is waited for until the run is `stopped`.
         """
         said: list[str] = []
+        unsent: list[Path] = []
         for following in self._followings:
+            boxed = self.box is not None and following is self.box.following
             if also is not None and not any(also.is_relative_to(root.local) for root in following.roots):
-                following.roots.append(Root(also, "loras/"))
+                prefix = "loras/"
+                if boxed and self.box is not None:
+                    prefix = f"{self.box.inner(also.parent)}/"
+                following.roots.append(Root(also, prefix))
             also = None
-            left = following.finish(self._settings.storage_patience, give_up)
+            tell = Share("sending its results", self._tell)
+            if boxed:
+                unsent = following.finish(math.inf, stopped, tell)
+                unsent += [file for file in following.refused if file.exists()]
+            left = unsent if boxed else following.finish(self._settings.storage_patience, give_up, tell)
             said += [*following.notes(), _summary(following, left)]
-        return said
+        return said, unsent
+
+
+class Share:
+    """Says how far something is, not more often than somebody could read it."""
+
+    def __init__(self, what: str, tell: Callable[[str], None]) -> None:
+        self._what, self._tell = what, tell
+        self._at, self._said = 0.0, ""
+
+    def __call__(self, share: float) -> None:
+        text = f"{self._what}, {share:.0%}"
+        now = time.monotonic()
+        if text != self._said and now - self._at > _TOLD_EVERY:
+            self._at, self._said = now, text
+            self._tell(text)
 
 
 def _summary(following: Following, left: list[Path]) -> str:
@@ -253,59 +348,6 @@ def names_a_mount(mounts: Mounts, argv: Sequence[str], job_dir: Path) -> bool:
     configs = [
         Path(job_dir, value)
         for name in ("config_file", "dataset_config")
-        if (value := options(argv, job_dir, (name,)).get(name, "") or _value(argv, name))
+        if (value := options(argv, job_dir, (name,)).get(name, "") or value_of(argv, name))
     ]
-    return any(mounts.named([*argv, *(text for file in configs for text in _toml_texts(_text(file)))]))
-
-
-def _command_texts(task: Task) -> list[str]:
-    """The words of a command, but for where it writes; a shell line as a whole, where it takes a shell."""
-    argv = task.argv or words(task.data)
-    if argv is None:
-        return [task.data.decode("utf-8", "replace")]
-    return [*_without_written(argv), *task.environment.values()]
-
-
-def _without_written(argv: Iterable[str]) -> Iterator[str]:
-    skip = False
-    for word in argv:
-        option, equals, _ = word.removeprefix("--").partition("=")
-        if skip or (option in _WRITTEN and word.startswith("--")):
-            skip = not skip and not equals
-            continue
-        yield word
-
-
-def _value(argv: Sequence[str], name: str) -> str:
-    found = ""
-    for position, word in enumerate(argv):
-        if word == f"--{name}" and position + 1 < len(argv):
-            found = argv[position + 1]
-        elif word.startswith(f"--{name}="):
-            found = word.partition("=")[2]
-    return found
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _toml_texts(text: str) -> list[str]:
-    try:
-        return list(_leaves(tomllib.loads(text)))
-    except ValueError:
-        return [text]
-
-
-def _leaves(value: Any, name: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, key)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _leaves(inner, name)
-    elif isinstance(value, str) and name not in _WRITTEN:
-        yield value
+    return any(mounts.named([*argv, *(text for file in configs for text in toml_texts(text_of(file)))]))

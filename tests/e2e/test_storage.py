@@ -80,7 +80,7 @@ def sha256(data: bytes) -> str:
 
 
 def content(store: ObjectStore, path: str, folder: Path) -> bytes:
-    store.download(path, folder / "back")
+    store.download(store.head(path)[0], folder / "back", lambda _: None)
     return (folder / "back").read_bytes()
 
 

@@ -5,6 +5,7 @@ A route that is missing in the table fails the first test.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from backend.storage.gateway import Ticket
 from backend.store.keys import key
 from tests.support.gateway_box import TOKEN, Box, eventually
+from tests.support.store_world import World
 
 WHO = ("nobody", "wrong", "front end", "other", "viewer", "member", "owner", "service", "admin", "deployment")
 """No token, a wrong one, the credential of the service's front ends, another service's token; accounts: a viewer, a
@@ -292,6 +295,48 @@ def test_watchers_over_a_websocket(box: Box, asked: Asked) -> None:
             found.append(refused.response.status_code)
 
     assert found == [401, 401, 401, 403, 403, 403, 403, 101, 101, 101]
+
+
+FILES_OF_BOXES: list[tuple[str, str, int]] = [
+    ("GET", "", 200),
+    ("GET", "/needs", 200),
+    ("GET", "/list?path=jobs/{task}", 200),
+    ("GET", "/hash?path=jobs/{task}/a.txt", 200),
+    ("GET", "/files/jobs/{task}/a.txt", 412),
+    ("PUT", "/files/jobs/{task}/b.txt?sha256=" + hashlib.sha256(b"b").hexdigest(), 200),
+    ("DELETE", "/files/jobs/{task}/b.txt", 200),
+    ("GET", "/parts/jobs/{task}/c.txt?upload=0123456789&size=1", 200),
+    ("PUT", "/parts/jobs/{task}/c.txt?upload=0123456789&offset=0&md5=" + hashlib.md5(b"b").hexdigest(), 200),
+    ("DELETE", "/parts/jobs/{task}/c.txt?upload=0123456789", 200),
+    ("POST", "/complete/jobs/{task}/c.txt?upload=0123456789", 503),
+    ("POST", "/publish/jobs/{task}/a.txt", 200),
+    ("GET", "/needs of another", 403),
+    ("GET", "/hash?path=token", 403),
+    ("PUT", "/files/datasets/x?sha256=" + hashlib.sha256(b"b").hexdigest(), 403),
+]
+"""What a box asks for an attempt that it holds, and the status for who has the deployment's token; the last ones are
+nobody's: another attempt's, the deployment's own, and what that task does not write."""
+
+
+def test_the_files_of_boxes(box: Box, asked: Asked) -> None:
+    """Open to administrators alone, as is the store; and to them for an attempt that the instance holds."""
+    world = World(box.store_url)
+    instance = world.instance()
+    holder = world.running(instance, argv=("true",))
+    folder = box.data_dir / "jobs" / holder.task
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("a")
+    found, expected = {}, {}
+    for method, path, status in FILES_OF_BOXES:
+        whose = instance if "another" not in path else "somebody"
+        asked.http.headers.update(Ticket(holder.task, holder.attempt, whose).headers)
+        url = "/api/v1/box" + path.removesuffix(" of another").format(task=holder.task)
+        sent = b"b" if method == "PUT" else None
+        found[method, path] = asked.statuses(method, url, content=sent)
+        expected[method, path] = (401, 401, 401, *(403,) * 5, status, status)
+    world.close()
+
+    assert found == expected
 
 
 def test_a_service_that_does_not_exist_is_no_secret_to_who_has_a_token_and_one_to_others(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from backend.errors import RunFailed, StorageUnavailable
 from backend.service import parse
 from backend.storage.fetch import Fetcher, make_room, pinned
 from backend.storage.mounts import Mount, mounts_of
-from backend.storage.objects import ObjectStore
+from backend.storage.objects import ObjectStore, Remote
 from backend.storage.records import Records
 from tests.support.box import ROOT
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
@@ -28,9 +29,9 @@ class Counting(ObjectStore):
 
     fetched: list[str]
 
-    def download(self, path: str, to: Path) -> None:
-        self.fetched.append(path)
-        super().download(path, to)
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+        self.fetched.append(remote.path)
+        super().download(remote, to, moved)
 
 
 class Here:
@@ -99,7 +100,7 @@ from backend.service import ObjectPlace, parse
 from backend.storage.credentials import Credentials
 from backend.storage.fetch import Fetcher
 from backend.storage.mounts import mounts_of
-from backend.storage.objects import ObjectStore
+from backend.storage.objects import ObjectStore, Remote
 data_dir, path, endpoint, key, secret = sys.argv[1:]
 tree = {"metadata": {"name": "other", "type": "ScalableJob"}, "storage": [{"mount_path": "/w", "path": path}]}
 mount = mounts_of(parse(tree).description, Path(data_dir))[0]
