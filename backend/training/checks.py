@@ -227,7 +227,7 @@ def _warnings(
     args: TrainingArguments, specs: tuple[DatasetSpec, ...], training: list[Item], model: ModelFacts
 ) -> list[str]:
     train = [item for item in training if not item.subset.is_reg]
-    found = [] if model.flux is None else list(flux_checks.warnings(args, model.flux.guided))
+    found = [] if model.flux is None else list(flux_checks.warnings(args, model.flux))
     if args.clip_skip and args.clip_skip != 2 and model.family == "sdxl":
         found.append(
             "clip_skip has no effect on SDXL, which takes the last layer but one of both text encoders"

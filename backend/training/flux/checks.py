@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from backend.errors import InvalidArgument
 from backend.training.argument_table import rows
+from backend.training.flux.layout import FluxLayout
 from backend.training.training_arguments import TrainingArguments
 
 ONLY_FLUX = (
@@ -34,6 +35,8 @@ _NO_EFFECT = {
     "clip_skip": "FLUX takes CLIP's pooled text and T5's last states",
     "max_token_length": "t5xxl_max_token_length says how much of a caption is read",
 }
+_MUCH = 8
+"""Gigabytes from which on a GPU's memory is worth a word."""
 _USUAL = {"max_timestep": (None, 1000), "clip_skip": (None, 1), "min_timestep": (None, 0)}
 
 
@@ -61,12 +64,18 @@ def check(args: TrainingArguments) -> None:
         raise InvalidArgument("discrete_flow_shift", "must be above 0; 1 leaves the noise levels as they are")
 
 
-def warnings(args: TrainingArguments, guided: bool) -> Iterator[str]:
-    """What a FLUX run is told and has no use for, as in sd-scripts."""
+def warnings(args: TrainingArguments, layout: FluxLayout) -> Iterator[str]:
+    """What a FLUX run is told and has no use for, as in sd-scripts; and how much memory its transformer takes."""
     for name, why in _NO_EFFECT.items():
         if getattr(args, name) not in _USUAL.get(name, (None, False, 0)):
             yield f"{name} has no effect on FLUX: {why}"
     if args.sample_prompts is not None:
         yield "samples of FLUX are drawn with its own Euler steps; sample_sampler has no effect"
-    if not guided:
+    size = layout.parameters * (4 if args.mixed_precision == "no" else 2) / 1e9
+    if size > _MUCH and not (args.fp8_base or args.fp8_base_unet or args.blocks_to_swap):
+        yield (
+            f"the transformer's weights alone take {size:.0f} GB of GPU memory; mixed_precision bf16 with fp8_base "
+            f"makes them {layout.parameters / 1e9:.0f} GB, and blocks_to_swap keeps some of them in main memory"
+        )
+    if not layout.guided:
         yield "this FLUX model takes no guidance (schnell); guidance_scale has no effect"

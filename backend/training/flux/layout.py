@@ -6,6 +6,7 @@ here. `clip_l`, `t5xxl` and `ae` may also take the place of a folder's parts.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class FluxLayout:
-    """The parts of a FLUX model. `guided` ones (dev) are told a guidance; `tokenizer` None is the CLIP that we have."""
+    """The parts of a FLUX model. `guided` ones (dev) are told a guidance; `tokenizer` None is the CLIP that we have.
+
+    `parameters` are those of the transformer.
+    """
 
     transformer: Part
     clip: Part
@@ -57,6 +61,7 @@ class FluxLayout:
     guided: bool
     doubles: int
     singles: int
+    parameters: int
 
     @property
     def kind(self) -> str:
@@ -129,6 +134,7 @@ def _of_folder(path: Path, given: Given) -> FluxLayout:
         bool(config.get("guidance_embeds")),
         int(config.get("num_layers", 19)),
         int(config.get("num_single_layers", 38)),
+        sum(_parameters(model_folder.shapes_of(file, _MODEL)) for file in _weights(parts["transformer"])),
     )
 
 
@@ -138,7 +144,8 @@ def _of_files(path: Path, given: Given) -> FluxLayout:
             _MODEL,
             f"{path} is no safetensors file; take the .safetensors of the model, or its diffusers folder",
         )
-    config = _transformer(model_folder.shapes_of(path, _MODEL))
+    shapes = model_folder.shapes_of(path, _MODEL)
+    config = _transformer(shapes)
     if config is None:
         raise InvalidArgument(
             _MODEL,
@@ -165,7 +172,18 @@ def _of_files(path: Path, given: Given) -> FluxLayout:
         guided,
         int(config["num_layers"]),
         int(config["num_single_layers"]),
+        _parameters(shapes),
     )
+
+
+def _weights(part: Part) -> list[Path]:
+    """The files of a folder's weights, one or shards."""
+    half = part.variant == "fp16"
+    return [path for path in part.path.glob("*.safetensors") if (".fp16." in path.name) == half]
+
+
+def _parameters(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _named(name: str, path: Path) -> Part:

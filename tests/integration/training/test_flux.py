@@ -171,7 +171,15 @@ def test_four_files_with_all_caches_in_8_bits_on_top_of_another_lora(
             place, tmp_path, *(word for name, path in files.items() for word in (f"--{name}", str(path)))
         ),
         *("--network_train_unet_only", "--cache_text_encoder_outputs_to_disk", "--cache_latents_to_disk"),
-        *("--fp8_base", "--mixed_precision", "bf16", "--full_bf16", "--learning_rate", "1e-3"),
+        *(
+            "--gradient_checkpointing",
+            "--fp8_base",
+            "--mixed_precision",
+            "bf16",
+            "--full_bf16",
+            "--learning_rate",
+            "1e-3",
+        ),
         *("--base_weights", str(whole.folder / "own.safetensors"), "--base_weights_multiplier", "0.5"),
         env=cache,
     )

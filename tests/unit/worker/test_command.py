@@ -117,6 +117,7 @@ class TestBuiltIn:
         words = ["accelerate", "launch", "sd3_train_network.py"]
         assert plan(task(argv=words)) == Plan(tuple(words))
         assert training_arguments(words) is None
+        assert training_arguments(["accelerate", "launch", "flux_train_network.py", "--x"]) == ["--x"]
 
     def test_it_goes_on_from_a_saved_state(self) -> None:
         found = plan(task("python train_network.py"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from backend.errors import InvalidArgument
 from backend.training import checks
 from backend.training.arguments import parse
+from backend.training.flux import checks as flux_checks
 from backend.training.flux import layout, model, storage
 from backend.training.flux.layout import Given
 from backend.training.flux.text import FluxTextEncoders, FluxTokens
@@ -131,8 +132,21 @@ def test_what_flux_has_no_use_for_is_said(asked: Callable[..., TrainingArguments
     ).warnings
     told = [text for text in warnings if "no effect on FLUX" in text]
     assert [text.split()[0] for text in told] == ["min_snr_gamma", "clip_skip"]
+    assert not any("GB of GPU memory" in text for text in warnings)
     with pytest.raises(InvalidArgument, match="66×66 is not divisible by 4, as FLUX needs"):
         checks.check(asked("--resolution", "66"))
+
+
+def test_a_large_transformer_s_memory_is_said_until_something_saves_it(
+    asked: Callable[..., TrainingArguments], folder: Path
+) -> None:
+    found = layout.inspect(folder, Given()).flux
+    assert found is not None
+    assert found.parameters == sum(weight.numel() for weight in small_transformer().parameters())
+    large = dataclasses.replace(found, parameters=11_901_408_320)
+    (said,) = flux_checks.warnings(asked("--mixed_precision", "bf16"), large)
+    assert "24 GB of GPU memory" in said and "12 GB" in said
+    assert not list(flux_checks.warnings(asked("--fp8_base"), large))
 
 
 def answer(transformer: nn.Module, hidden: Tensor) -> Tensor:
