@@ -109,13 +109,15 @@ class PodWatch:
             try:
                 if not self._version:
                     self._list()
-                self._trouble = ""
                 self._follow()
                 failures = 0
             except _Expired:
                 log.info("the API server does not remember where the watch was: the pods are listed again")
-                self._version = ""
+                # It answers again, as after a restart: only what it says every time is held back.
+                self._version, failures = "", 1
             except (Unreachable, Refused) as error:
+                if self._closing.is_set():
+                    return
                 if isinstance(error, Refused):
                     self._version = ""
                 if not self._trouble:
@@ -165,6 +167,7 @@ class PodWatch:
                 allowWatchBookmarks="true",
                 timeoutSeconds=WATCH_SECONDS,
             ) as events:
+                self._trouble = ""
                 for event in events:
                     if self._closing.is_set():
                         return

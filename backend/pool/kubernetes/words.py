@@ -6,6 +6,7 @@ containers, and the `reason` of the pod itself, as kubelet, scheduler and the ga
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ MAIN = "instance"
 """Name of the container that runs the instance."""
 
 _LONGEST = 400
+
+_PREEMPTION = re.compile(r",? *(?:no new claims to deallocate, *)?preemption: .*", re.DOTALL)
+"""What the scheduler adds to why a pod finds no place: that ending others would not help, node by node again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,11 @@ def look(pod: Json) -> Look:
         return Look(ended=True, words=_end(pod))
     if "deletionTimestamp" in pod["metadata"]:
         lost = _node_is_lost(status)
-        over = all("terminated" in each.get("state", {}) for each in status.get("containerStatuses", [{}]))
-        return Look(ended=lost or over, words=_end(pod))
+        states = [each.get("state", {}) for each in status.get("containerStatuses", [{}])]
+        over = all("terminated" in state for state in states)
+        # No kubelet starts what is being deleted; one on a dead node would never say so.
+        never = status.get("phase") == "Pending" and not any("running" in state for state in states)
+        return Look(ended=lost or over or never, words=_end(pod))
     if _node_is_lost(status):
         return Look(words=f"its node {_node(pod)} does not answer")
     return _beginning(pod)
@@ -45,7 +52,7 @@ def _beginning(pod: Json) -> Look:
     for condition in status.get("conditions", []):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = condition.get("message", condition.get("reason", ""))
-            return Look(words=_short(f"no node has room for it at present: {message}"))
+            return Look(words=_short(f"no node has room for it at present: {_PREEMPTION.sub('', message)}"))
     for container in _containers(status):
         waiting = container.get("state", {}).get("waiting") or {}
         said = _WAITING.get(waiting.get("reason", ""))
@@ -127,7 +134,23 @@ def _memory_limit(pod: Json, container: str) -> str:
 
 
 def _node_is_lost(status: Json) -> bool:
-    return status.get("reason") == "NodeLost" or status.get("phase") == "Unknown"
+    """Whether the node controller has not heard of the node for long: it then says so of the pod, the kubelet never.
+
+    It takes the pod's readiness away and gives no reason, where a kubelet gives one; older versions told by the pod's
+    phase or reason.
+    """
+    if status.get("reason") == "NodeLost" or status.get("phase") == "Unknown":
+        return True
+    containers = status.get("containerStatuses", [])
+    unready = any(
+        each.get("type") == "Ready" and each.get("status") != "True" and not each.get("reason")
+        for each in status.get("conditions", [])
+    )
+    return unready and bool(containers) and all(_is_ready(each) for each in containers)
+
+
+def _is_ready(container: Json) -> bool:
+    return bool(container.get("ready")) and "running" in container.get("state", {})
 
 
 def _node(pod: Json) -> str:
@@ -141,6 +164,11 @@ def refusal(error: Refused, namespace: str) -> str:
         return _short(f"the API server does not know this supervisor: its token is not valid ({said})")
     if error.code == 403 and "exceeded quota" in said:
         return _short(f"the quota of namespace {namespace} is used up: {_after(said, 'exceeded quota')}")
+    if error.code == 403 and "failed quota" in said:
+        return _short(
+            f"the quota of namespace {namespace} wants to know what a pod takes; give the description its `cpu` and "
+            f"`memory`: {_after(said, 'failed quota')}"
+        )
     if error.code == 403 and "violates PodSecurity" in said:
         return _short(
             f"the security rules of namespace {namespace} forbid such a pod: {_after(said, 'violates')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,28 @@ class TestTheEnd:
         world.until(lambda: world.cluster.pods() == [])
         world.until(lambda: all(world.launcher.kill(instance) for instance in instances))
 
+    def test_a_lost_node_that_the_cluster_has_noticed_is_said_to_be_lost(
+        self, world: KubernetesWorld
+    ) -> None:
+        instance = world.running()
+        world.cluster.nodes.lose("node-1")
+        world.launcher.stop(instance)
+        world.until(lambda: "deletionTimestamp" in (world.cluster.pod_of(instance.id) or {})["metadata"])
+        world.cluster.nodes.notice("node-1")
+        assert world.exit_of(instance) == "its node node-1 is lost"
+        assert world.launcher.kill(instance)
+
+    def test_one_that_is_deleted_before_it_began_is_given_up_at_once(self, world: KubernetesWorld) -> None:
+        """As when its node has died before it could start: nobody would ever say that it has ended."""
+        world.cluster.nodes.images = set()
+        instance = world.order()
+        world.until(lambda: "cannot be pulled" in world.said(instance))
+        world.cluster.nodes.lose("node-1")
+        name = world.cluster.name_of(instance.id)
+        world.cluster.objects.delete("pods", world.cluster.namespace, name, {})
+        assert world.exit_of(instance) == "its pod was deleted"
+        assert world.cluster.pod_of(instance.id) is not None
+
     def test_a_finalizer_of_somebody_else_keeps_the_pod_but_not_us(self, world: KubernetesWorld) -> None:
         instance = world.running()
         name = world.cluster.name_of(instance.id)
@@ -206,6 +229,7 @@ class TestWhatIsSaidOfIt:
         instance = world.order()
         world.until(lambda: "no node has room" in world.said(instance))
         assert "didn't match Pod's node affinity/selector" in world.said(instance)
+        assert "reemption" not in world.said(instance)
         # as an autoscaler adds one
         world.cluster.nodes.nodes.append(Node("gpu-1", {GPU: 1}, {"gpu.example/kind": "a100"}))
         world.until(lambda: world.cluster.phase(instance.id) == "Running")
@@ -295,6 +319,38 @@ class TestTheWatch:
         assert world.exit_of(gone) == "its pod was deleted"
         assert world.launcher.holds(stays.id)
         assert sum(each.verb == "list" for each in world.cluster.api.requests) >= 2
+
+    def test_an_api_server_that_restarts_is_said_to_be_away_once_and_heard_at_once(
+        self, world: KubernetesWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        instance = world.running()
+        watch = world.launcher._watching
+        away = threading.Event()
+        troubles: list[str] = []
+
+        def pause(_low: float, _high: float) -> float:
+            if away.is_set():
+                troubles.append(watch.trouble)
+            return 0.001 if away.is_set() else 1.0
+
+        monkeypatch.setattr(watch_module.random, "uniform", pause)
+        monkeypatch.setattr(watch_module, "_LONGEST_PAUSE", 100.0)
+        away.set()
+        world.cluster.api.stop()
+        world.until(lambda: len(troubles) > 12)
+        assert all(troubles), "while it is away, it is never said to be well"
+        assert caplog.text.count("not seen at present") == 1
+        # It comes back, and remembers nothing of before.
+        world.cluster.objects.delete(
+            "pods", world.cluster.namespace, world.cluster.name_of(instance.id), {"gracePeriodSeconds": 0}
+        )
+        world.cluster.objects.compact()
+        world.cluster.api.fail("watch", away.clear)
+        world.cluster.api.start()
+        assert world.exit_of(instance) == "its pod was deleted"
+        caplog.clear()
+        world.launcher.close()
+        assert "not seen at present" not in caplog.text, "it was asked to end"
 
     def test_bookmarks_spare_a_list_after_a_quiet_time(
         self, world: KubernetesWorld, monkeypatch: pytest.MonkeyPatch

@@ -81,6 +81,13 @@ class Nodes:
             if pod["spec"].get("nodeName") == name:
                 self._signal(pod["metadata"]["name"], signal.SIGKILL)
 
+    def notice(self, name: str) -> None:
+        """The node controller has not heard of a lost node for 50 s: it takes its pods' readiness away, and no more."""
+        for pod in self._pods():
+            if pod["spec"].get("nodeName") == name:
+                condition = {"type": "Ready", "status": "False"}
+                self._set(pod["metadata"]["name"], {"conditions": [condition]})
+
     def remove(self, name: str) -> None:
         """A lost node is taken out of the cluster: the pod collector removes its pods."""
         self.nodes = [node for node in self.nodes if node.name != name]
@@ -136,7 +143,11 @@ class Nodes:
             self._objects.update("pods", self._namespace, pod["metadata"]["name"], bind, status=True)
             return
         reasons = "; ".join(sorted({self._why_not(pod, node) for node in self.nodes}))
-        message = f"0/{len(self.nodes)} nodes are available: {reasons}."
+        count = len(self.nodes)
+        message = (
+            f"0/{count} nodes are available: {reasons}. no new claims to deallocate, preemption: 0/{count} nodes are "
+            f"available: {count} Preemption is not helpful for scheduling."
+        )
         condition = {
             **{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message},
         }

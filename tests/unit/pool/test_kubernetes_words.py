@@ -64,6 +64,26 @@ def test_one_that_is_leaving_has_not_ended_before_its_container_has() -> None:
     assert look(pod({"phase": "Running", **container(terminated={"exitCode": 0})}, leaving=True)).ended
     # a node that is gone for good will never say so
     assert look(pod({"phase": "Running", "reason": "NodeLost", **container(running={})}, leaving=True)).ended
+    assert not look(pod({"phase": "Pending"})).ended
+    assert look(pod({"phase": "Pending"}, leaving=True)).ended, "its node may be dead: it will never begin"
+    assert look(pod({"phase": "Pending", **container(waiting={})}, leaving=True)).ended
+
+
+def test_a_node_that_is_silent_is_known_by_what_the_node_controller_says() -> None:
+    """As Kubernetes 1.36 leaves the status of a pod whose node has gone: only its condition changes."""
+    running = container(running={"startedAt": "2026-11-22T05:00:00Z"})
+    running["containerStatuses"][0]["ready"] = True
+    silent = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}], **running}
+    assert look(pod(silent)).words == "its node gpu-7 does not answer"
+    assert look(pod(silent, leaving=True)).ended
+    assert look(pod(silent, leaving=True)).words == "its node gpu-7 is lost"
+    well = {**silent, "conditions": [{"type": "Ready", "status": "True"}]}
+    assert look(pod(well)).words == "" and not look(pod(well, leaving=True)).ended
+    # A kubelet's own word is another thing.
+    gate = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"}
+    assert not look(pod({**silent, "conditions": [gate]}, leaving=True)).ended
+    running["containerStatuses"][0]["ready"] = False
+    assert not look(pod(silent, leaving=True)).ended
 
 
 @pytest.mark.parametrize(
@@ -84,6 +104,19 @@ def test_why_it_cannot_begin(reason: str, words: str) -> None:
     assert (found.hopeless, found.ended, found.words) == (True, False, words)
 
 
+def test_why_there_is_no_room_and_nothing_of_preemption() -> None:
+    """The message is that of a scheduler of Kubernetes 1.36."""
+    message = (
+        "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) didn't match Pod's node affinity/selector. "
+        "no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    )
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    assert look(pod({"phase": "Pending", "conditions": [condition]})).words == (
+        "no node has room for it at present: 0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) didn't "
+        "match Pod's node affinity/selector."
+    )
+
+
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
 def test_what_passes_by_itself_is_not_hopeless(reason: str) -> None:
     assert look(pod({"phase": "Pending", **container(waiting={"reason": reason})})) == look(pod({}))
@@ -94,6 +127,12 @@ def test_what_passes_by_itself_is_not_hopeless(reason: str) -> None:
     [
         (401, "Unauthorized", "Unauthorized", "token is not valid"),
         (403, "Forbidden", 'pods "x" is forbidden: exceeded quota: q, requested: pods=1', "is used up"),
+        (
+            403,
+            "Forbidden",
+            'pods "x" is forbidden: failed quota: q: must specify limits.memory for: instance',
+            "give the description its `cpu` and `memory`: failed quota: q: must specify limits.memory",
+        ),
         (
             403,
             "Forbidden",
