@@ -93,8 +93,10 @@ def _line(view: TaskView) -> str:
     progress = view.progress
     if view.state == "waiting":
         return f"queued, position {view.position or 1}"
-    if progress is None or view.final:
-        return f"{view.state} {view.phase}".strip()
+    if view.final:
+        return view.state
+    if progress is None:
+        return view.phase or view.state
     filled = round(_BAR * progress.step / max(1, progress.total))
     eta = f", {progress.eta:.0f} s left" if progress.eta is not None else ""
     loss = f", loss {progress.loss:.4f}" if progress.loss is not None else ""

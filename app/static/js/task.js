@@ -181,7 +181,7 @@ export class Task {
       task.state === "waiting" && task.position !== 1 && [t("First in line"), () => this.#move(1)],
       task.state === "waiting" && [t("To the end"), () => this.#move(-1)],
       final && [t("Run again"), () => this.#retry()],
-      task.kind === "command" && [t("Edit and train"), () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
+      trains(task) && [t("Edit and train"), () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
     ].filter(Boolean);
     if (shows(this.#parts.acts, acts.map(([name]) => name).join())) return;
     this.#parts.acts.replaceChildren(
@@ -236,6 +236,9 @@ function shows(element, text) {
   element.dataset.shows = text;
   return same;
 }
+
+/** Whether its settings are those of the form: any other command has none. */
+const trains = (task) => task.kind === "command" && /train\w*\.py\b/.test([task.command, ...(task.argv ?? [])].join(" "));
 
 function doing(task) {
   if (task.state === "running") {
