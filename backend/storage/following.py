@@ -209,6 +209,11 @@ class Following:
                 if file.exists():
                     left.append(file)
             except StorageUnavailable as error:
+                if error.refused and self._store.leads:
+                    # Waiting would be for ever.
+                    self._refused[path] = file
+                    self._note(f"— {file.name} was not taken: {error} —")
+                    continue
                 away = True
                 left.append(file)
                 self._gone(error)

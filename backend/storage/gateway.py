@@ -27,6 +27,8 @@ _TIMEOUT = httpx.Timeout(20.0, connect=5.0, pool=60.0)
 _HASHING = httpx.Timeout(600.0, connect=5.0, pool=60.0)
 """For what makes the gateway read a whole file, which may be a model."""
 _CHUNK = 1 << 20
+_PASSING = (httpx.codes.UNAUTHORIZED, httpx.codes.REQUEST_TIMEOUT, httpx.codes.PRECONDITION_FAILED)
+"""Refusals that may be over later: a token that is being changed, a slow link, a file that has just changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ class GatewayStore:
             raise FileNotFoundError(said)
         if answer.status_code == OVERTAKEN:
             raise Unwanted(said)
-        refused = 400 <= answer.status_code < 500 and answer.status_code != httpx.codes.PRECONDITION_FAILED
+        refused = 400 <= answer.status_code < 500 and answer.status_code not in _PASSING
         raise StorageUnavailable(f"{self.url} answers {answer.status_code}: {said}", refused=refused)
 
 

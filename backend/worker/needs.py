@@ -51,7 +51,7 @@ class Scope:
     def may_write(self, path: str, *, exists: bool) -> bool:
         """Whether a file may be written, which `exists` already or does not."""
         allowed = self.writes if exists else (*self.writes, *self.creates)
-        return is_open(path) and any(_within(path, each) and path != each for each in allowed)
+        return is_open(path) and any(_within(path, each) for each in allowed)
 
 
 def is_open(path: str) -> bool:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(bool(namespaces.why_not()), reason=namespaces.wh
 
 TOKEN = "the-administrator-s-token"
 LEASE, CUT = 10.0, 2.0
-WEIGHT_MB = 96
+WEIGHT_MB = 64
 """What the model folder has beside the model, so that it takes a while to come."""
 
 
@@ -200,7 +200,7 @@ def test_a_training_a_picture_and_two_cuts(rig: Rig) -> None:
 
 def test_a_box_that_leaves_hands_its_training_to_another(rig: Rig) -> None:
     # given a training on one box
-    rig.world.put("sun", argv=rig.training("sun", steps=60))
+    rig.world.put("sun", argv=rig.training("sun", steps=40))
     rig.until(lambda: (rig.world.read("sun").progress or _NONE).step > 6, "it trains")
     # when that box is told to leave, and another one joins that has nothing of it
     assert rig.stop_worker() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -247,6 +248,18 @@ def test_what_a_run_writes_and_removes_is_written_and_removed_there(there: There
     finally:
         assert following.finish(PATIENCE, lambda: False) == []
         assert following.close() == []
+
+
+def test_what_is_not_taken_is_named_and_not_waited_for(there: There) -> None:
+    holder = there.holder(there.cats)
+    folder = there.own / "elsewhere"
+    folder.mkdir()
+    (folder / "x").write_bytes(b"x")
+    root = Root(folder, "datasets/")
+    run = Following(there.own, f"{holder.task}-x", there.store(holder), there.mount.state, [root])
+    assert run.finish(math.inf, lambda: False) == []
+    assert run.refused == [folder / "x"]
+    assert "no place where" in " ".join(run.notes())
 
 
 def test_a_full_disk_there_keeps_the_file_here(there: There, monkeypatch: pytest.MonkeyPatch) -> None:
