@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import login_page
 from app.gateway import GatewayLost, GatewayRefused
+from app.languages import Languages
 from app.people import People, Person
 from app.proxies import Proxies
 from app.sessions import COOKIE, LASTS, Credentials, cookie_of
@@ -50,6 +51,7 @@ class Login:
     Args:
         people: the accounts; None where there is no gateway to have any.
         asks: whether a login is asked for where there are no accounts.
+        languages: those that its pages can be in.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Login:
         people: People | None = None,
         proxies: Proxies | None = None,
         asks: bool = True,
+        languages: Languages | None = None,
     ) -> None:
         self._app = app
         self._credentials = credentials
@@ -70,6 +73,7 @@ class Login:
         self._people = people
         self._proxies = proxies or Proxies()
         self._asks = asks
+        self._languages = languages or Languages()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -125,7 +129,7 @@ class Login:
 
     def _refused(self, scope: Scope, status: int, text: str, *, again: bool = False) -> Response:
         if scope["type"] == "http" and _wants_page(scope):
-            return login_page.said(self._root, "Not let in", text, status, again=again)
+            return login_page.said(self._look(Headers(scope=scope)), text, status, again=again)
         name = "Forbidden" if status == 403 else "GatewayLost"
         return JSONResponse({"error": name, "message": text}, status_code=status)
 
@@ -144,9 +148,9 @@ class Login:
         back = login_page.own_path(request.query_params.get("next", "/"))
         if request.method not in ("GET", "POST"):
             return JSONResponse({"error": "MethodNotAllowed", "message": "GET or POST."}, status_code=405)
-        accounts = await self._accounts()
+        accounts, look = await self._accounts(), self._look(request.headers)
         if request.method == "GET":
-            return login_page.form(self._root, self._credentials, back, accounts=accounts)
+            return login_page.form(look, self._credentials, back, accounts=accounts)
         given = await login_page.posted(request)
         name, secret = given.get("username", "").strip(), given.get("secret", "")
         if self._fits(name, secret):
@@ -163,7 +167,10 @@ class Login:
                 wrong = str(error) if error.status == 429 else "Name, password or token is wrong."
         # Slow enough that guessing leads nowhere.
         await asyncio.sleep(_WRONG_TAKES)
-        return login_page.form(self._root, self._credentials, back, accounts=accounts, wrong=wrong)
+        return login_page.form(look, self._credentials, back, accounts=accounts, wrong=wrong)
+
+    def _look(self, headers: Headers) -> login_page.Look:
+        return login_page.Look(self._root, self._languages, self._languages.wanted(headers))
 
     def _fits(self, name: str, secret: str) -> bool:
         """Whether somebody comes in as the front end itself; with a name only where it has one of its own."""

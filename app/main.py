@@ -81,6 +81,7 @@ def create_app(
             people=People(app.state.gateway, front_end_token) if endpoint else None,
             proxies=proxies,
             asks=asks,
+            languages=known,
         )
     names = os.environ.get("LORAPOOL_UI_HOSTS", "").split(",")
     app.add_middleware(Guard, host=host, names=[platform.node(), *(name.strip() for name in names)])

@@ -54,13 +54,13 @@ def frame(
     return (
         f'<header class="lp-bar"><a class="lp-brand" href="{html.escape(root_path)}/" aria-label="lorapool">'
         f'{icon("mark")}<span>lorapool</span></a><nav aria-label="{html.escape(say("Pages"))}">{links}</nav>'
-        f"{_picker(languages, language)}"
+        f"{picker(languages, language)}"
         f'<button type="button" class="lp-theme" data-lp-theme aria-label="{html.escape(say("Light or dark"))}">'
         f'{icon("theme")}</button></header><div class="lp-banner" role="status" hidden></div>'
     )
 
 
-def _picker(languages: Languages, language: Catalogue) -> str:
+def picker(languages: Languages, language: Catalogue) -> str:
     """A choice of the languages that there are; their names are said in themselves."""
     options = "".join(
         f'<option value="{each.code}" lang="{each.code}"{" selected" if each is language else ""}>'

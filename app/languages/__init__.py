@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,8 @@ OURS = Path(__file__).parent
 _FOLDER = "languages"
 _CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LARGEST = 4 << 20
+_PLACE = re.compile(r"\{(\w+)\}")
+_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,41 @@ class Catalogue:
         """A text in this language; as it is where there is no other."""
         return self.texts.get(text, text)
 
+    def said(self, text: str) -> str:
+        """What the server has said, as far as `messages` know it: whole, else sentence by sentence."""
+        whole = self._known(text)
+        return whole or " ".join(self._known(part) or part for part in _SENTENCES.split(text))
+
+    def _known(self, text: str) -> str:
+        for key, said in self.messages.items():
+            found = _pattern(key).fullmatch(text)
+            if found is not None:
+                places = dict(zip(_PLACE.findall(key), found.groups(), strict=True))
+                return _PLACE.sub(_filled_with(places), said)
+        return ""
+
 
 IN_ENGLISH = Catalogue(ENGLISH, "English")
 
 
-class Languages:
-    """The languages that there are. Files that are added later need a new start."""
+@cache
+def _pattern(key: str) -> re.Pattern[str]:
+    """What a message is recognised by: its words, with something in each of its places."""
+    pieces = _PLACE.split(key)
+    return re.compile("(.+?)".join(map(re.escape, pieces[::2])), re.DOTALL)
 
-    def __init__(self, data_dir: Path) -> None:
+
+def _filled_with(places: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
+    return lambda place: places.get(place[1], place[0])
+
+
+class Languages:
+    """The languages that there are: ours, and those of a data folder. Files that are added later need a new start."""
+
+    def __init__(self, data_dir: Path | None = None) -> None:
         self.known = {ENGLISH: IN_ENGLISH}
-        for file in (*sorted(OURS.glob("*.json")), *sorted((data_dir / _FOLDER).glob("*.json"))):
+        theirs = sorted((data_dir / _FOLDER).glob("*.json")) if data_dir is not None else []
+        for file in (*sorted(OURS.glob("*.json")), *theirs):
             if _CODE.fullmatch(file.stem):
                 self._add(file)
 

@@ -41,6 +41,8 @@
     if (!event.target.matches?.("[data-lp-language]")) return;
     const root = document.querySelector('meta[name="lp-root"]')?.content ?? "";
     document.cookie = `lorapool_language=${event.target.value}; path=${root}/; max-age=31536000; samesite=lax`;
-    location.reload();
+    // The answer to a login is asked for anew, and not sent a second time.
+    if (document.querySelector(".lp-login")) location.assign(location.href);
+    else location.reload();
   });
 })();

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app import pages, train_page
+from app import login_page, pages, train_page
 from app.languages import OURS
 from kohya_adapter.fields import FIELDS, groups
 from kohya_adapter.presets import presets
@@ -57,7 +57,7 @@ def texts_of_the_modules() -> set[str]:
 def texts_of_the_server() -> set[str]:
     """What `say` is given in Python: names of pages, sections, groups, fields with their help, presets."""
     found = {title for title, _ in pages._PAGES.values()} | {pages._NO_SCRIPT, train_page._FAMILY_HELP}
-    for module in (pages, train_page):
+    for module in (pages, train_page, login_page):
         source = Path(str(module.__file__)).read_text("utf-8")
         found |= set(re.findall(r'say\("((?:[^"\\]|\\.)*)"\)', source))
     found |= set(train_page._SECTIONS) | set(groups())

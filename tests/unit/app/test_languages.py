@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import Headers
 
-from app.languages import COOKIE, Languages, accepted
+from app.languages import COOKIE, Catalogue, Languages, accepted
 
 
 def chosen(languages: Languages, accept: str = "", cookie: str = "") -> str:
@@ -34,6 +34,17 @@ def test_the_choice_of_a_browser_comes_before_what_it_accepts(
     tmp_path: Path, accept: str, cookie: str, code: str
 ) -> None:
     assert chosen(Languages(tmp_path), accept, cookie) == code
+
+
+def test_what_the_server_says_is_known_whole_or_by_its_sentences() -> None:
+    words = {"{a} waits for {b}.": "{b} ← {a}", "Go on.": "继续。", "{n} of {n} ({all})": "{n}/{n} {all}"}
+    language = Catalogue("zh", "中文", messages=words)
+    assert language.said("ana waits for bob.") == "bob ← ana"
+    assert (
+        language.said("ana waits for bob. Go on. Nobody knows this.") == "bob ← ana 继续。 Nobody knows this."
+    )
+    assert language.said("2 of 3 ({b})") == "3/3 {b}"
+    assert language.said("") == ""
 
 
 def test_a_file_in_the_data_folder_is_one_more_language(tmp_path: Path) -> None:

@@ -68,6 +68,18 @@ def test_a_page_leads_to_the_login_and_back(client: TestClient) -> None:
     assert client.get("/jobs").text == "inside /jobs"
 
 
+def test_the_login_is_in_the_language_of_the_browser_or_the_chosen_one(client: TestClient) -> None:
+    chinese = {**HTML, "accept-language": "zh-CN,zh;q=0.9,en;q=0.8"}
+    page = client.get("/login", headers=chinese)
+    assert '<html lang="zh">' in page.text and ">登录</button>" in page.text
+    assert '<option value="en" lang="en">English</option>' in page.text
+    assert "在数据目录的 <code>token</code> 文件中" in page.text
+    wrong = client.post("/login", data={"secret": "guess"}, headers=chinese)
+    assert wrong.status_code == 401 and "令牌不对。" in wrong.text
+    chosen = client.get("/login", headers={**chinese, "cookie": "lorapool_language=en"})
+    assert ">Log in</button>" in chosen.text and '<html lang="en">' in chosen.text
+
+
 def test_without_a_session_nothing_is_answered(client: TestClient) -> None:
     for path in ("/live/tasks", "/train/table", "/ui/js/train.js", "/ui/css/../../live/tasks"):
         refused = client.get(path)
