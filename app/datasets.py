@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from backend.errors import Conflict, InvalidArgument, NotFound
 from backend.paths import DATASETS, confined
 from backend.training.buckets import Size
-from backend.training.pictures import EXTENSIONS
+from backend.training.pictures import EXTENSIONS, FORMATS
 from kohya_adapter.captions import images_in
 from kohya_adapter.dataset import CAPTIONS, CONCEPT, concept_name
 
@@ -148,7 +148,7 @@ def _shown(image: Path, root: Path) -> Shown:
 
 def _size(image: Path) -> Size | None:
     try:
-        with Image.open(image) as opened:
+        with Image.open(image, formats=FORMATS) as opened:
             turned = opened.getexif().get(_ORIENTATION) in _TURNED
             return (opened.height, opened.width) if turned else opened.size
     except Exception:
@@ -166,7 +166,7 @@ def thumbnail(data_dir: Path, path: str, longest: int) -> bytes:
     if image.suffix.lower() not in EXTENSIONS or not image.is_file():
         raise NotFound(f"There is no picture {path}.")
     try:
-        with Image.open(image) as opened:
+        with Image.open(image, formats=FORMATS) as opened:
             opened.draft("RGB", (longest, longest))
             turned = ImageOps.exif_transpose(opened)
             turned.thumbnail((longest, longest))

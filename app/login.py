@@ -1,6 +1,7 @@
 """The login of a front end: who is let in, and as whom.
 
-    loopback, no accounts       everybody, as the front end itself: only people on this machine get there
+    loopback, no accounts       everybody, as the front end itself: only people on this machine get there, unless a
+                                proxy says that it has passed the request on: then as elsewhere
     elsewhere, no accounts      with the front end's token, or `--username` and `--password`: as the front end itself
     with accounts, anywhere     with a name and a password or a token: as that account, with its rights
     from a proxy that is named  whom the proxy says, as that account
@@ -25,8 +26,9 @@ from app import login_page
 from app.gateway import GatewayLost, GatewayRefused
 from app.languages import Languages
 from app.people import People, Person
-from app.proxies import Proxies
-from app.sessions import COOKIE, LASTS, Credentials, cookie_of
+from app.proxies import Proxies, passed_on
+from app.sessions import COOKIE, LASTS, Credentials, cookie_name, cookie_of
+from app.tries import Tries
 
 __all__ = ["COOKIE", "LASTS", "Credentials", "Login"]
 
@@ -42,6 +44,7 @@ _OPEN = (
     "/ui/icon.svg",
     "/ui/vendor/inter/inter-latin-wght-normal.woff2",
 )
+_TOO_MANY = "Too many wrong tries from here; try again in a minute."
 _LOG_IN = "Log in first: open the front end's page in this browser. Nothing was changed."
 
 
@@ -72,8 +75,10 @@ class Login:
         self._clock = clock
         self._people = people
         self._proxies = proxies or Proxies()
-        self._asks = asks
+        # Who stands behind a proxy is not on this machine, whatever it listens on.
+        self._asks = asks or bool(self._proxies.networks)
         self._languages = languages or Languages()
+        self._tries = Tries()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -111,7 +116,7 @@ class Login:
         token = self._credentials.holder(cookie_of(headers), self._clock())
         if token:
             return await self._people.who(token) if self._people is not None else None
-        if token is None and (self._asks or await self._accounts()):
+        if token is None and (self._asks or passed_on(headers) or await self._accounts()):
             return None
         return Person(self._credentials.token)
 
@@ -153,15 +158,21 @@ class Login:
             return login_page.form(look, self._credentials, back, accounts=accounts)
         given = await login_page.posted(request)
         name, secret = given.get("username", "").strip(), given.get("secret", "")
+        source = self._proxies.source(request.scope, request.headers)
+        if not self._tries.begin(source, self._clock()):
+            return login_page.form(
+                look, self._credentials, back, accounts=accounts, wrong=_TOO_MANY, status=429
+            )
         if self._fits(name, secret):
+            self._tries.was_right(source)
             return self._admitted(request, back, "")
         wrong = "Name or password is wrong." if self._credentials.by_name else "This is not the token."
         if accounts and self._people is not None:
-            source = self._proxies.source(request.scope, request.headers)
             try:
                 token = await self._people.log_in(
                     name=name, secret=secret if name else secret.strip(), source=source
                 )
+                self._tries.was_right(source)
                 return self._admitted(request, back, token)
             except GatewayRefused as error:
                 wrong = str(error) if error.status == 429 else "Name, password or token is wrong."
@@ -185,14 +196,14 @@ class Login:
         if token and self._people is not None:
             await self._people.log_out(token)
         answer = RedirectResponse(f"{self._root}/login", status_code=303)
-        answer.delete_cookie(COOKIE, path=self._root or "/")
+        answer.delete_cookie(cookie_name(request.headers), path=self._root or "/")
         return answer
 
     def _admitted(self, request: Request, back: str, token: str) -> Response:
         answer = RedirectResponse(f"{self._root}{back}", status_code=303)
-        forwarded = request.headers.get("x-forwarded-proto", request.url.scheme)
+        forwarded = request.headers.get("x-forwarded-proto", request.url.scheme).partition(",")[0].strip()
         answer.set_cookie(
-            COOKIE,
+            cookie_name(request.headers),
             self._credentials.session(self._clock() + LASTS, token),
             max_age=LASTS,
             path=self._root or "/",

@@ -26,7 +26,9 @@ class Look:
     language: Catalogue
 
 
-def form(look: Look, credentials: Credentials, back: str, *, accounts: bool, wrong: str = "") -> Response:
+def form(
+    look: Look, credentials: Credentials, back: str, *, accounts: bool, wrong: str = "", status: int = 401
+) -> Response:
     """The page; `accounts` says whether there are any, `wrong` what was wrong with the last try."""
     say = look.language.say
     asks_name = credentials.by_name or accounts
@@ -42,7 +44,7 @@ def form(look: Look, credentials: Credentials, back: str, *, accounts: bool, wro
         f'<form method="post" action="{action}">{name}{secret}{hint}{problem}'
         f'<button type="submit" class="lp-button primary">{html.escape(title)}</button></form>'
     )
-    return _page(look, title, body, 401 if wrong else 200)
+    return _page(look, title, body, status if wrong else 200)
 
 
 def said(look: Look, text: str, status: int, *, again: bool = False) -> Response:

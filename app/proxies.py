@@ -20,6 +20,14 @@ USUAL = "x-forwarded-user"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+_PASSED_ON = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+
+
+def passed_on(headers: Headers) -> bool:
+    """Whether a request has come through a proxy, as far as proxies say so: its browser may be anywhere."""
+    return any(name in headers for name in _PASSED_ON)
+
+
 @dataclass(frozen=True, slots=True)
 class Proxies:
     """`networks` are the addresses of the proxies, none: nobody is believed. `header` holds the account's name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
@@ -55,14 +56,29 @@ class Credentials:
         return person if _same(signature, self._signature(int(until), person)) and now < int(until) else None
 
     def _signature(self, until: int, person: str) -> str:
-        key = hashlib.sha256("\0".join((self.token, self.username, self.password)).encode()).digest()
+        key = _signing_key("\0".join((self.token, self.username, self.password)))
         return hmac.new(key, f"front end {until} {person}".encode(), hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret: str) -> bytes:
+    """Made slowly, once: whoever is let in has a signature, and could try passwords on that at home."""
+    return hashlib.scrypt(secret.encode(), salt=b"lorapool front end", n=1 << 14, r=8, p=1, dklen=32)
+
+
+def cookie_name(headers: Headers) -> str:
+    """The cookie's name at the address that a browser has asked for.
+
+    Browsers keep cookies by host and not by port: of two front ends on one machine each has its own.
+    """
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}_{port}" if port.isascii() and port.isdigit() else COOKIE
 
 
 def cookie_of(headers: Headers) -> str:
     """The session cookie of a request, '' without one."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name(headers))
     except CookieError:
         return ""
     return found.value if found is not None else ""

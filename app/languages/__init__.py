@@ -33,6 +33,9 @@ OURS = Path(__file__).parent
 _FOLDER = "languages"
 _CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LARGEST = 4 << 20
+_LONGEST = 2000
+"""Characters: a text that is longer is looked up in no catalogue, for that takes time."""
+
 _PLACE = re.compile(r"\{(\w+)\}")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
@@ -52,6 +55,8 @@ class Catalogue:
 
     def said(self, text: str) -> str:
         """What the server has said, as far as `messages` know it: whole, else sentence by sentence."""
+        if len(text) > _LONGEST:
+            return text
         whole = self._known(text)
         return whole or " ".join(self._known(part) or part for part in _SENTENCES.split(text))
 

@@ -34,6 +34,7 @@ from backend.gateway import (
 )
 from backend.gateway.audited import Audited
 from backend.gateway.auth import Authority, same
+from backend.gateway.bounded import Bounded
 from backend.gateway.box_files import BoxFiles, is_for_boxes
 from backend.gateway.catalog import Catalog
 from backend.gateway.context import Gateway
@@ -126,6 +127,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
         response_class=PlainTextResponse,
         responses={status: ERRORS[status] for status in (401, 403, 503)},
     )
+    app.add_middleware(Bounded, gateway=gateway)
     app.add_middleware(Audited, gateway=gateway)
     app.add_exception_handler(LorapoolError, answers.on_error)
     app.add_exception_handler(HTTPException, answers.on_http)

@@ -7,7 +7,6 @@ token; only the credential of a front end, or the deployment's token, is believe
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from fastapi import APIRouter
@@ -16,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.accounts import Account, Caller, Role, credentials, valid_name
-from backend.errors import Conflict, Forbidden, NotFound, OverLimit, Unauthorized
+from backend.errors import Conflict, Forbidden, NotFound, Unauthorized
 from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, FrontEndHere, Gateway, GatewayHere
-from backend.gateway.users_api import UserName, account_of
+from backend.gateway.users_api import UserName, account_of, password_fits
 from backend.store import accounts
 from backend.store.accounts import Token
 from backend.views import SessionView, TokenList, TokenView, as_json
@@ -29,7 +28,6 @@ router = APIRouter(tags=["users"])
 LASTS = 30 * 86400.0
 """Seconds that a session lasts."""
 
-MOST_FAILURES = 10
 MOST_TOKENS = 200
 _DAY = 86400.0
 _WRONG = "name, password or token is wrong"
@@ -84,23 +82,14 @@ async def _proved(gateway: Gateway, body: Login) -> Account:
         raise Unauthorized(_WRONG)
     else:
         who = body.name
-        if not body.proved:
-            await _check_password(gateway, who, body.password)
+        if not body.proved and not await password_fits(gateway, who, body.password):
+            raise Unauthorized(_WRONG)
     account = await gateway.store.run(accounts.maybe(who))
     if account is None:
         raise Unauthorized(f"there is no account {who}; ask an administrator" if body.proved else _WRONG)
     if account.disabled:
         raise Unauthorized(f"the account {who} is disabled; ask an administrator")
     return account
-
-
-async def _check_password(gateway: Gateway, name: str, password: str) -> None:
-    if await gateway.store.run(accounts.failures(name)) >= MOST_FAILURES:
-        raise OverLimit(f"too many wrong passwords for {name}; try again in a minute. Tokens still work.")
-    kept = await gateway.store.run(accounts.password(name))
-    if not await asyncio.to_thread(credentials.fits, password, kept):
-        await gateway.store.run_all(accounts.note_failure(name))
-        raise Unauthorized(_WRONG)
 
 
 @router.delete("/sessions/current", response_model=TokenView)

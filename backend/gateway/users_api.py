@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backend.accounts import Account, Caller, Limits, Role, credentials, valid_name
-from backend.errors import Conflict, Forbidden, FormerName, InvalidArgument, NotFound
+from backend.errors import Conflict, Forbidden, FormerName, InvalidArgument, NotFound, OverLimit
 from backend.gateway.answers import json_answer
 from backend.gateway.context import CallerHere, Gateway, GatewayHere
 from backend.store import accounts, usage
@@ -75,6 +75,24 @@ class PasswordChange(BaseModel):
 
     password: str
     old: str = ""
+
+
+async def password_fits(gateway: Gateway, name: str, password: str) -> bool:
+    """Whether it is the password of this account; raises OverLimit when too many of late were not.
+
+    A try counts before it is looked at: many at the same time are no more than one after the other.
+    """
+    if await gateway.store.run(accounts.try_login(name)) > MOST_FAILURES:
+        raise OverLimit(f"too many wrong passwords for {name}; try again in a minute. Tokens still work.")
+    kept = await gateway.store.run(accounts.password(name))
+    fits = await asyncio.to_thread(credentials.fits, password, kept)
+    if fits:
+        await gateway.store.run(accounts.login_was_right(name))
+    return fits
+
+
+MOST_FAILURES = 10
+"""Wrong passwords of an account within a minute."""
 
 
 async def account_of(gateway: Gateway, caller: Caller, name: str) -> Account:
@@ -217,10 +235,8 @@ async def set_password(
     """Set a password. Sessions that were begun with another one end, all but the one that asks."""
     account = await account_of(gateway, caller, user)
     credentials.check_password(body.password)
-    if not caller.administrator:
-        kept = await gateway.store.run(accounts.password(account.name))
-        if not await asyncio.to_thread(credentials.fits, body.old, kept):
-            raise Forbidden("the old password is wrong; nothing was changed")
+    if not caller.administrator and not await password_fits(gateway, account.name, body.old):
+        raise Forbidden("the old password is wrong; nothing was changed")
     await _set_password(gateway, account.name, body.password)
     for fingerprint, token in (await gateway.store.run(accounts.tokens(account.name))).items():
         if token.kind == "session" and fingerprint != caller.session:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from backend.errors import InvalidArgument
+from backend.training.pictures import FORMATS
 
 MOST_PIXELS = 64 << 20
 
@@ -80,7 +81,7 @@ def opened(data: bytes, size: tuple[int, int] | None = None) -> Image.Image:
         InvalidArgument: it is no picture, or a very large one.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise InvalidArgument(
                     "image",

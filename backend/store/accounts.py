@@ -96,15 +96,14 @@ def password(name: str) -> Call[str]:
     return command("HGET", key("passwords"), name).then(lambda answer: (answer or b"").decode())
 
 
-def note_failure(name: str) -> list[Call[Any]]:
-    """Count a failed login."""
-    failures = key("failures", name)
-    return [command("INCR", failures), command("EXPIRE", failures, FAILURES_KEPT)]
+def try_login(name: str) -> Call[int]:
+    """Count a login before it is looked at; how many there were of late that failed or are being looked at."""
+    return script("try_login", name, FAILURES_KEPT).then(int)
 
 
-def failures(name: str) -> Call[int]:
-    """How many logins failed of late."""
-    return command("GET", key("failures", name)).then(lambda answer: int(answer or 0))
+def login_was_right(name: str) -> Call[Any]:
+    """Take one that succeeded out of the count."""
+    return script("login_was_right", name)
 
 
 def keep_token(user: str, fingerprint: str, token: Token) -> Call[bool]:

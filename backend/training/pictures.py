@@ -17,6 +17,8 @@ from backend.training.buckets import Placement, Size, crop_offset
 from backend.training.dataset import Subset
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "GIF")
+"""What a picture may be whatever its name says. Pillow goes by the content, and gives EPS to Ghostscript to be run."""
 _TURNED = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
 _RESAMPLING = {
@@ -101,7 +103,7 @@ def _measured(path: Path, changed: int, length: int) -> Size:
     """Remembered per file as it is now, since a form asks again with every change of a field."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             size: Size = image.size
             turned = image.getexif().get(_ORIENTATION) in _TURNED
             # JPEG decodes at an eighth of its size, which is enough to see that nothing is missing.
@@ -143,7 +145,7 @@ def open_picture(path: Path) -> Image.Image:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             image: Image.Image = ImageOps.exif_transpose(opened)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
@@ -161,9 +163,9 @@ def open_mask(picture: Picture, *, alpha: bool) -> Image.Image | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         if picture.mask is not None:
-            with Image.open(picture.mask) as opened:
+            with Image.open(picture.mask, formats=FORMATS) as opened:
                 return ImageOps.exif_transpose(opened).convert("RGB").getchannel("R").resize(picture.size)
-        with Image.open(picture.path) as opened:
+        with Image.open(picture.path, formats=FORMATS) as opened:
             if alpha and opened.has_transparency_data:
                 return ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
     return None

@@ -207,7 +207,7 @@ function audit() {
         "tr",
         {},
         h("td", {}, clock(entry.at)),
-        h("td", {}, entry.who || entry.role || t("nobody")),
+        h("td", {}, entry.who || said(entry.role) || t("nobody")),
         h("td", {}, h("code", {}, entry.did)),
         h("td", {}, entry.to),
         h("td", {}, entry.source),

@@ -6,10 +6,15 @@ user's limit says so in its row, on its own and in its stream of events.
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from backend.cli.tasks import _doing
-from backend.errors import Conflict, Forbidden, FormerName, NotFound, Unauthorized
+from backend.errors import Conflict, Forbidden, FormerName, NotFound, OverLimit, Unauthorized
+from backend.gateway.bounded import SMALL
+from backend.gateway.users_api import MOST_FAILURES
 from backend.store import accounts
 from backend.store.accounts import Token
 from backend.store.keys import key
@@ -87,6 +92,33 @@ def test_what_is_written_about_an_account_while_it_is_removed_is_nobodys(box: Bo
         client.add_user(name, returning=True)
         assert client.tokens(name) == [] and not client.user(name).password
         store.close()
+
+
+def test_many_guesses_at_once_are_no_more_than_one_after_the_other(box: Box, name: str) -> None:
+    with box.client() as client:
+        client.add_user(name, password="correct horse")
+        session = client.log_in(name=name, password="correct horse").token
+
+    def guess(n: int) -> int:
+        body = {"name": name, "password": f"wrong horse {n}"}
+        return http.post("/api/v1/sessions", json=body).status_code
+
+    with box.http() as http, ThreadPoolExecutor(24) as pool:
+        said = Counter(pool.map(guess, range(24)))
+    assert said == {401: MOST_FAILURES, 429: 24 - MOST_FAILURES}
+    with box.client(session) as client, pytest.raises(OverLimit):
+        client.set_password(name, "another password", old="a guess")
+
+
+def test_a_large_body_is_taken_from_who_has_a_token(box: Box, name: str) -> None:
+    own = box.create(name, "ScalableJob")
+    large = {"kind": "query", "data": "", "details": {"text": "x" * (SMALL + 1)}}
+    for token, status in (("", 401), ("wrong", 401), (own, 200)):
+        with box.http(token) as http:
+            assert http.post(f"/api/v1/services/{name}/tasks", json=large).status_code == status, token
+    with box.http("wrong") as http:
+        small = http.post(f"/api/v1/services/{name}/tasks", json={"kind": "query", "data": ""})
+        assert small.status_code == 401
 
 
 def test_only_an_administrator_says_that_somebody_is_back(box: Box, name: str) -> None:

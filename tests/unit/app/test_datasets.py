@@ -6,10 +6,19 @@ import io
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from app import datasets
-from backend.errors import Conflict, InvalidInput, LorapoolError, NotFound, PathOutsideDataFolder
+from backend.errors import (
+    Conflict,
+    InvalidArgument,
+    InvalidInput,
+    LorapoolError,
+    NotFound,
+    PathOutsideDataFolder,
+)
+from backend.inference.pictures import opened
+from backend.training import pictures
 
 
 def draw(path: Path, size: tuple[int, int] = (40, 20), **options: object) -> Path:
@@ -55,6 +64,25 @@ def test_a_broken_picture_is_shown_as_one(data_dir: Path) -> None:
     assert shown[-1].size is None
     with pytest.raises(NotFound, match="cannot be read"):
         datasets.thumbnail(data_dir, shown[-1].path, 64)
+
+
+def test_what_is_a_program_inside_is_no_picture_whatever_its_name(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would have Ghostscript run it."""
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **_: ran.append(given))
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+    path = data_dir / "datasets" / "cats" / "5_mycat cat" / "program.png"
+    path.write_bytes(program)
+    with pytest.raises(NotFound):
+        datasets.thumbnail(data_dir, str(path.relative_to(data_dir)), 320)
+    assert datasets._size(path) is None
+    with pytest.raises(InvalidArgument):
+        pictures.measure(path, "train_data_dir")
+    with pytest.raises(InvalidArgument):
+        opened(program)
+    assert ran == []
 
 
 def test_loose_pictures_move_with_their_captions(data_dir: Path) -> None:

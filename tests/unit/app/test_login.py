@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app import login, tries
 from app.login import COOKIE, LASTS, Credentials, Login
+from app.proxies import Proxies
+from app.sessions import cookie_name, cookie_of
 
 TOKEN = "a-long-token"
 HTML = {"accept": "text/html,*/*"}
@@ -44,7 +48,8 @@ def front_end(credentials: Credentials, clock: Clock, root_path: str = "") -> Te
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(login, "_WRONG_TAKES", 0.0)
     return Clock()
 
 
@@ -168,6 +173,43 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(client: TestClie
     cookie = said.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=lax" in cookie and "secure" in cookie
     assert TOKEN not in cookie
+
+
+def test_of_two_front_ends_on_one_machine_each_has_its_own_cookie() -> None:
+    names = {cookie_name(Headers({"host": host})) for host in ("box", "box:8001", "box:8002", "[::1]")}
+    assert names == {COOKIE, f"{COOKIE}_8001", f"{COOKIE}_8002"}
+    session = Credentials(TOKEN).session(9e9)
+    said = {"host": "box:8001", "cookie": f"{COOKIE}_8002=x; {COOKIE}=y; {COOKIE}_8001={session}"}
+    assert cookie_of(Headers(said)) == session
+
+
+def test_of_a_chain_of_proxies_the_browsers_side_says_whether_the_cookie_is_for_https_alone(
+    client: TestClient,
+) -> None:
+    for forwarded, secure in (("https, http", True), ("http", False)):
+        said = client.post("/login", data={"secret": TOKEN}, headers={"x-forwarded-proto": forwarded})
+        assert ("secure" in said.headers["set-cookie"].lower()) is secure, forwarded
+
+
+def test_who_guesses_is_not_listened_to_for_a_while(client: TestClient, clock: Clock) -> None:
+    said = [client.post("/login", data={"secret": f"guess{n}"}).text for n in range(tries.MOST)]
+    assert not any("Too many" in text for text in said)
+    answer = client.post("/login", data={"secret": TOKEN})
+    assert answer.status_code == 429 and "Too many wrong tries" in answer.text
+    clock.now += tries.WITHIN
+    assert log_in(client, secret=TOKEN) == 303
+
+
+def test_behind_a_proxy_loopback_is_not_this_machine_alone(clock: Clock) -> None:
+    inside = Starlette(routes=[Route("/{path:path}", _inside)])
+    plain = Login(inside, Credentials(TOKEN), "", clock, asks=False)
+    with TestClient(plain) as browser:
+        assert browser.get("/jobs").status_code == 200
+        for header in ("x-forwarded-for", "forwarded", "x-real-ip", "via"):
+            assert browser.get("/jobs", headers={header: "10.0.0.9"}).status_code == 401, header
+    named = Proxies.read({"LORAPOOL_UI_PROXIES": "127.0.0.1"})
+    with TestClient(Login(inside, Credentials(TOKEN), "", clock, asks=False, proxies=named)) as browser:
+        assert browser.get("/jobs").status_code == 401, "the proxy has left out whom it has asked"
 
 
 def test_behind_a_path_prefix_it_stays_there(clock: Clock) -> None:
