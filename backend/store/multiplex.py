@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -112,7 +112,7 @@ async def _open(url: str) -> _Connection:
     if "path" in where:
         _, connection = await loop.create_unix_connection(_Connection, where["path"])
     else:
-        secure = ssl.create_default_context() if where.get("connection_class") is SSLConnection else None
+        secure = _trust(where)
         host, port = where.get("host", "localhost"), where.get("port", 6379)
         _, connection = await loop.create_connection(_Connection, host, port, ssl=secure)
     try:
@@ -125,6 +125,15 @@ async def _open(url: str) -> _Connection:
         connection.close()
         raise
     return connection
+
+
+def _trust(where: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """Whom to believe, as a client library reads it from the same address: `rediss://…?ssl_ca_certs=/etc/ca.pem`."""
+    if where.get("connection_class") is not SSLConnection:
+        return None
+    options = {name: value for name, value in where.items() if name != "connection_class"}
+    trust: ssl.SSLContext = SSLConnection(**options).ssl_context.get()
+    return trust
 
 
 class _Connection(asyncio.Protocol):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import socketserver
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -18,49 +13,13 @@ from backend.processes import wait_until
 from backend.store import pools
 from backend.task import TaskState
 from tests.support.cluster.cluster import Cluster
+from tests.support.door import Door
 from tests.support.pool_box import PATIENCE, ROOT, PoolBox, PoolWorld
 
 _WORKER = (
     "import backend.pool.templates as t; t.TRAINING = ('backend.worker.guard',); "
     "from backend.cli import main; main()"
 )
-
-
-class Door(socketserver.ThreadingTCPServer):
-    """A port that leads to the store's socket: pods know no files of this machine."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.path, password = unquote(parts.path), parts.password
-        super().__init__(("127.0.0.1", 0), _Passage)
-        self.url = f"redis://:{password}@127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Whoever is cut off knows it."""
-
-
-class _Passage(socketserver.BaseRequestHandler):
-    server: Door
-
-    def handle(self) -> None:
-        with socket.socket(socket.AF_UNIX) as store:
-            store.connect(self.server.path)
-            back = threading.Thread(target=_copy, args=(store, self.request), daemon=True)
-            back.start()
-            _copy(self.request, store)
-            back.join(5)
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

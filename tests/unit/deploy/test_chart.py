@@ -92,6 +92,16 @@ def test_every_object_fits_the_schemas_of_kubernetes(values: Json) -> None:
     assert ("Ingress" in kinds) == (values is EVERYTHING)
 
 
+def test_instances_may_reach_a_store_of_one_s_own() -> None:
+    def allowed(values: Json) -> list[Json]:
+        policy = of_kind(values, "NetworkPolicy")["studio-lorapool-instance"]
+        return [rule for rule in policy["spec"]["egress"] if "to" not in rule]
+
+    own = allowed({**OWN_STORE, "store": {"enabled": False, "port": 6380}})
+    assert {"ports": [{"port": 6380, "protocol": "TCP"}]} in own
+    assert len(allowed({})) == len(own) - 1
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
