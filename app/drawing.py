@@ -110,8 +110,16 @@ def grid(query: Query, checkpoints: Sequence[tuple[str, str]], weights: Sequence
 
 
 def checkpoints(task: str, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Label and path of every saved LoRA of a training, the oldest first; the finished one is the last."""
-    kept = [file for file in files if file["kind"] in ("checkpoint", "lora")]
+    """Label and path of every saved LoRA of a training, the oldest first; the finished one is the last.
+
+    What was saved at the very end is the finished one once more.
+    """
+    ends = {file.get("step") for file in files if file["kind"] == "lora"} - {None}
+    kept = [
+        file
+        for file in files
+        if file["kind"] == "lora" or (file["kind"] == "checkpoint" and file.get("step") not in ends)
+    ]
     kept.sort(key=lambda file: (file["kind"] == "lora", file.get("step") or 0, file.get("epoch") or 0))
     return [(_label(file), f"jobs/{task}/{file['path']}") for file in kept]
 

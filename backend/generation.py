@@ -189,6 +189,11 @@ def grid(
 
 def checkpoints_of(task: TaskHandle) -> list[str]:
     """The paths, in the data folder, of every epoch that a training has saved and of its end, oldest first."""
-    found = [file for file in task.files() if file.kind in ("checkpoint", "lora") and file.size is not None]
+    files = [file for file in task.files() if file.size is not None]
+    # What was saved at the very end is the finished one once more.
+    ends = {file.step for file in files if file.kind == "lora"} - {None}
+    found = [
+        file for file in files if file.kind == "lora" or (file.kind == "checkpoint" and file.step not in ends)
+    ]
     found.sort(key=lambda file: (file.step or 0, file.epoch or 0))
     return [f"jobs/{task.id}/{file.path}" for file in found]

@@ -37,6 +37,7 @@ def test_checkpoints_are_in_the_order_of_the_training_and_named_by_what_made_the
         {"kind": "lora", "path": "output/a.safetensors", "step": 30, "epoch": 3},
         {"kind": "checkpoint", "path": "output/a-000002.safetensors", "step": 20, "epoch": 2},
         {"kind": "checkpoint", "path": "output/a-000001.safetensors", "step": 10, "epoch": 1},
+        {"kind": "checkpoint", "path": "output/a-step00000030.safetensors", "step": 30, "epoch": 3},
         {"kind": "checkpoint", "path": "output/a-step00000005.safetensors", "step": 5, "epoch": 1},
         {"kind": "sample", "path": "output/sample/x.png", "step": 5, "epoch": 1},
         {"kind": "state", "path": "output/a-state", "step": 5, "epoch": 1},
