@@ -9,6 +9,7 @@ from torch import nn
 
 from backend.inference.lora_deltas import Factors
 from backend.training.flux import network
+from backend.training.flux.names import file_name
 
 _UP = "lora_up.weight"
 
@@ -20,10 +21,10 @@ def in_parts(modules: Mapping[str, Factors], transformer: nn.Module) -> dict[str
     """
     found = dict(modules)
     for module in network.targets(transformer):
-        factors = found.get(network.file_name(module))
+        factors = found.get(file_name(module))
         if factors is None or not (len(module.paths) == 1 or _UP in factors.parts):
             continue
-        del found[network.file_name(module)]
+        del found[file_name(module)]
         if len(module.paths) == 1:
             found[f"transformer.{module.paths[0]}"] = factors
             continue

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from backend.training import model
 from backend.training.frozen_text import Conditions
 from backend.training.loss import loss_rules
 from backend.training.model import BaseModel, Denoiser
 from backend.training.model_folder import ModelFacts
-from backend.training.network import NetworkShape
+from backend.training.network import NetworkShape, shape_of_file
 from backend.training.network_arguments import asked_shape
 from backend.training.noise import alphas_cumprod, noise_rules
 from backend.training.objective import Diffusion, Objective
@@ -49,6 +49,9 @@ class Recipe(Protocol):
     def shape(self) -> NetworkShape:
         """The LoRA that is asked for."""
 
+    def shape_of(self, weights: Mapping[str, Tensor]) -> NetworkShape:
+        """The LoRA of a file, with the dropouts that are asked for."""
+
     def words(self, base: BaseModel) -> Words:
         """What reads captions."""
 
@@ -79,6 +82,10 @@ class StableDiffusion:
     def shape(self) -> NetworkShape:
         """The LoRA that is asked for."""
         return asked_shape(self.args)
+
+    def shape_of(self, weights: Mapping[str, Tensor]) -> NetworkShape:
+        """The LoRA of a file."""
+        return replace(shape_of_file(weights), dropouts=self.shape().dropouts)
 
     def words(self, base: BaseModel) -> Words:
         """Two encoders at most, which learn together or not at all."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from backend.training.flux import network as flux
+from backend.training.flux.names import file_name
 
 UNET = "lora_unet_"
 _TRANSFORMERS = ("Transformer2DModel",)
@@ -65,7 +66,7 @@ def adapted_modules(unet: nn.Module, encoders: Sequence[nn.Module]) -> dict[str,
     found: dict[str, list[nn.Module]] = {}
     if is_flux(unet):
         for module in flux.targets(unet):
-            found[flux.file_name(module)] = list(flux.linears(unet, module))
+            found[file_name(module)] = list(flux.linears(unet, module))
     else:
         for path, name in unet_targets(unet, with_convolutions=True).items():
             found[name] = [unet.get_submodule(path)]

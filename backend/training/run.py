@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from backend.training.loop import Loop, Machinery, recent_losses, unwrap
 from backend.training.merge import merge
 from backend.training.metadata import Metadata
 from backend.training.model import BaseModel
-from backend.training.network import LoraNetwork, shape_of_file
+from backend.training.network import LoraNetwork
 from backend.training.network_arguments import parameter_groups
 from backend.training.plan import plan
 from backend.training.position import Position
@@ -107,7 +106,7 @@ class _Run:
         weights: dict[str, Tensor] = load_file(args.network_weights) if args.network_weights else {}
         shape = self.recipe.shape()
         if args.dim_from_weights:
-            shape = dataclasses.replace(shape_of_file(weights), dropouts=shape.dropouts)
+            shape = self.recipe.shape_of(weights)
         for index, path in enumerate(args.base_weights):
             given = args.base_weights_multiplier
             merge(load_file(path), base, given[index] if index < len(given) else 1.0)

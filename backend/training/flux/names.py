@@ -63,6 +63,11 @@ class Module:
     paths: tuple[str, ...]
 
 
+def file_name(module: Module) -> str:
+    """What a module is called in a LoRA file."""
+    return "lora_unet_" + module.name.replace(".", "_")
+
+
 def modules(doubles: int, singles: int, *, guided: bool) -> Iterator[Module]:
     """Every Linear but those of the last layer, blocks first; `guided` models have a guidance embedding."""
     sides = ((DOUBLE, doubles, "transformer_blocks", _DOUBLE),)

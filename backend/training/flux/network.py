@@ -9,10 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.training.adapter import Adapter, Dropouts, dropped
-from backend.training.flux.names import Module, modules
+from backend.training.flux.names import Module, file_name, modules
 from backend.training.flux.ranks import Ranks
-
-PREFIX = "lora_unet_"
 
 
 def adapt(
@@ -41,11 +39,6 @@ def targets(transformer: nn.Module) -> Iterator[Module]:
         int(config.num_single_layers),  # type: ignore[union-attr, arg-type]
         guided=bool(config.guidance_embeds),  # type: ignore[union-attr]
     )
-
-
-def file_name(module: Module) -> str:
-    """What a module is called in a LoRA file."""
-    return PREFIX + module.name.replace(".", "_")
 
 
 def linears(transformer: nn.Module, module: Module) -> list[nn.Linear]:

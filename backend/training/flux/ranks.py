@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backend.errors import InvalidArgument
-from backend.training.flux.names import DOUBLE, INPUT_LAYERS, SINGLE, Module
+from backend.training.flux.names import DOUBLE, INPUT_LAYERS, SINGLE, Module, file_name
 
 _FIELD = "network_args"
 _RANKS = {
@@ -27,16 +27,22 @@ _BLOCKS = {"all": (DOUBLE, SINGLE), "double": (DOUBLE,), "single": (SINGLE,)}
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The rank of each module. Blocks that are not named in `chosen` are all trained; 0 leaves a module out."""
+    """The rank of each module. Blocks that are not named in `chosen` are all trained; 0 leaves a module out.
+
+    With `exact`, ranks by the names of a file, nothing else counts.
+    """
 
     default: int
     by_kind: Mapping[str, int] = field(default_factory=dict)
     inputs: Mapping[str, int] = field(default_factory=dict)
     sides: tuple[str, ...] = (DOUBLE, SINGLE)
     chosen: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    exact: Mapping[str, int] | None = None
 
     def of(self, module: Module) -> int:
         """The rank of a module's LoRA, 0 for none."""
+        if self.exact is not None:
+            return self.exact.get(file_name(module), 0)
         if module.block is None:
             return self.inputs.get(module.kind, 0)
         side, index = module.block
@@ -46,6 +52,13 @@ class Ranks:
             if where == side and module.kind.startswith(begin):
                 return self.by_kind.get(name, self.default)
         return self.default
+
+
+def of_file(shapes: Mapping[str, Sequence[int]]) -> Ranks:
+    """The ranks that the modules of a LoRA file have, by the shapes of its tensors."""
+    down = ".lora_down.weight"
+    found = {name.removesuffix(down): shape[0] for name, shape in shapes.items() if name.endswith(down)}
+    return Ranks(0, exact=found)
 
 
 def read(

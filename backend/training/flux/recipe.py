@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from backend.training.family import Words
 from backend.training.flux import flow, model, ranks, storage
@@ -17,7 +17,7 @@ from backend.training.flux.text import ClipPooled, FluxTextEncoders, FluxTokens
 from backend.training.frozen_text import Conditions
 from backend.training.model import BaseModel
 from backend.training.model_folder import ModelFacts
-from backend.training.network import NetworkShape
+from backend.training.network import NetworkShape, shape_of_file
 from backend.training.network_arguments import asked_shape
 from backend.training.objective import Objective
 from backend.training.samples import Artist
@@ -61,6 +61,11 @@ class Flux:
             singles=layout.singles,
         )
         return replace(asked_shape(args), ranks=asked)
+
+    def shape_of(self, weights: Mapping[str, Tensor]) -> NetworkShape:
+        """The LoRA of a file, each module with the rank it has there."""
+        exact = ranks.of_file({name: tensor.shape for name, tensor in weights.items()})
+        return replace(shape_of_file(weights), dropouts=self.shape().dropouts, ranks=exact)
 
     def words(self, base: BaseModel) -> Words:
         """Both encoders frozen, or T5 frozen beside a CLIP that learns."""

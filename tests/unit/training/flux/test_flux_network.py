@@ -175,6 +175,13 @@ def test_what_it_cannot_do_is_said(word: str, told: str) -> None:
     assert refused.value.field == "network_args"
 
 
+def test_the_ranks_of_a_file_are_those_of_each_of_its_modules() -> None:
+    mixed = Ranks(4, {"img_mlp_dim": 2, "single_mod_dim": 0}, {"img_in": 3})
+    file = disturbed(LoraNetwork(small_transformer(), (), NetworkShape(4, 2.0, ranks=mixed)))
+    again = ranks.of_file({name: tensor.shape for name, tensor in file.items()})
+    LoraNetwork(small_transformer(), (), NetworkShape(4, 2.0, ranks=again)).load(file, "network_weights")
+
+
 def test_a_file_of_other_ranks_is_refused() -> None:
     file = disturbed(LoraNetwork(small_transformer(), (), SHAPE))
     fewer = copy.copy(file)
