@@ -90,7 +90,7 @@ class Rig:
         self._processes.append(process)
         return process
 
-    def training(self, task: str, steps: int) -> tuple[str, ...]:
+    def training(self, task: str, steps: int, *, samples_every: int) -> tuple[str, ...]:
         """A small training with all its files in its job folder, as the form makes it."""
         job = self.data_dir / "jobs" / task
         job.mkdir(parents=True)
@@ -105,7 +105,7 @@ class Rig:
             *("--train_batch_size", "1", "--caption_extension", ".txt", "--seed", "1"),
             *("--mixed_precision", "no", "--save_precision", "fp16", "--max_data_loader_n_workers", "0"),
             *("--save_every_n_steps", "5", "--save_state", "--save_last_n_steps_state", "5"),
-            *("--sample_every_n_steps", "10", "--sample_prompts", str(prompts)),
+            *("--sample_every_n_steps", str(samples_every), "--sample_prompts", str(prompts)),
         )
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -162,7 +162,7 @@ def files_of(folder: Path) -> dict[str, str]:
 
 def test_a_training_a_picture_and_two_cuts(rig: Rig) -> None:
     # given a training that only this box can run, whose model is on its way
-    argv = rig.training("moon", steps=20)
+    argv = rig.training("moon", steps=12, samples_every=10)
     rig.world.put("moon", argv=argv)
     coming = rig.own / "mounts" / ".state" / "gateway"
     rig.until(
@@ -178,7 +178,7 @@ def test_a_training_a_picture_and_two_cuts(rig: Rig) -> None:
     assert (rig.own / MARK).exists()
     made = files_of(rig.data_dir / "jobs/moon/output")
     assert made == files_of(rig.own / "jobs/moon/output")
-    assert {"moon.safetensors", "moon-step00000015.safetensors"} <= made.keys()
+    assert {"moon.safetensors", "moon-step00000010.safetensors"} <= made.keys()
     assert done.output == str(rig.data_dir / "loras" / "moon-moon.safetensors")
     assert files_of(rig.data_dir / "loras") == {"moon-moon.safetensors": made["moon.safetensors"]}
     # and what it said of files is true here, and in the words of the deployment
@@ -200,7 +200,7 @@ def test_a_training_a_picture_and_two_cuts(rig: Rig) -> None:
 
 def test_a_box_that_leaves_hands_its_training_to_another(rig: Rig) -> None:
     # given a training on one box
-    rig.world.put("sun", argv=rig.training("sun", steps=40))
+    rig.world.put("sun", argv=rig.training("sun", steps=30, samples_every=100))
     rig.until(lambda: (rig.world.read("sun").progress or _NONE).step > 6, "it trains")
     # when that box is told to leave, and another one joins that has nothing of it
     assert rig.stop_worker() == 0
