@@ -20,7 +20,8 @@ from backend.service import parse
 from backend.settings import Settings, read
 from backend.store import instances, tasks
 from backend.store.connection import Store
-from backend.store.tasks import Holder, NewTask
+from backend.store.outputs import Holder
+from backend.store.tasks import NewTask
 from backend.task import TaskState
 from tests.support.fake_launcher import FakeLauncher
 

@@ -26,7 +26,7 @@ from backend.errors import NotFound, StoreUnavailable
 from backend.gateway.context import Gateway
 from backend.gateway.hub import Flag, service_topic, task_topic
 from backend.gateway.task_views import file_views, point_view, shown_one
-from backend.store import tasks
+from backend.store import outputs, tasks
 from backend.task import Task
 from backend.views import TaskView, as_json
 
@@ -117,7 +117,7 @@ class TaskStream:
             yield text
         async for text in self._points():
             yield text
-        files = await store.run(tasks.files(self._id, self._cursor.files))
+        files = await store.run(outputs.files(self._id, self._cursor.files))
         if files:
             self._cursor = replace(self._cursor, files=self._cursor.files + len(files))
             shown = file_views(self._gateway.settings.data_dir, self._id, files)
@@ -127,7 +127,7 @@ class TaskStream:
 
     async def _lines(self, view: TaskView) -> AsyncIterator[str]:
         while view.log_lines > self._cursor.log:
-            lines = await self._gateway.store.run(tasks.log(self._id, self._cursor.log, limit=_LINES))
+            lines = await self._gateway.store.run(outputs.log(self._id, self._cursor.log, limit=_LINES))
             if not lines:
                 return
             self._cursor = replace(self._cursor, log=lines[-1][0])
@@ -135,7 +135,7 @@ class TaskStream:
 
     async def _points(self) -> AsyncIterator[str]:
         while points := await self._gateway.store.run(
-            tasks.scalars(self._id, self._cursor.scalars, limit=_POINTS)
+            outputs.scalars(self._id, self._cursor.scalars, limit=_POINTS)
         ):
             self._cursor = replace(self._cursor, scalars=points[-1][0])
             data = {"points": [point_view(point) for point in points], "next": self._cursor.scalars}

@@ -14,8 +14,8 @@ from backend.instance import Instance, InstanceState
 from backend.records import FileWritten
 from backend.store import instances, plans, services, task_queue, tasks, usage
 from backend.store.connection import AsyncStore
+from backend.store.outputs import Point
 from backend.store.plans import Plan
-from backend.store.tasks import Point
 from backend.store.usage import Usage
 from backend.task import Task, TaskState
 from backend.views import AttemptView, FileView, InstanceView, ProgressView, TaskView, VitalsView, read

@@ -27,7 +27,7 @@ from backend.gateway.context import (
 )
 from backend.gateway.task_stream import Cursor, TaskStream, streamed
 from backend.gateway.task_views import file_views, load, point_view, shown, shown_one
-from backend.store import task_queue, tasks
+from backend.store import outputs, task_queue, tasks
 from backend.store.announcements import announce
 from backend.task import Task, TaskState
 from backend.views import FileList, LogPage, ScalarPage, TaskList, TaskView, as_json
@@ -157,7 +157,7 @@ async def get_log(
 ) -> Response:
     """Lines of the log behind number `after`."""
     task = await own_task(gateway, caller, task_id)
-    lines = await gateway.store.run(tasks.log(task.id, after, limit=limit))
+    lines = await gateway.store.run(outputs.log(task.id, after, limit=limit))
     page = LogPage(lines, lines[-1][0] if lines else after, task.log_lines)
     return json_answer(as_json(page))
 
@@ -176,7 +176,7 @@ async def download_log(task_id: str, gateway: GatewayHere, caller: CallerHere) -
 async def get_scalars(task_id: str, gateway: GatewayHere, caller: CallerHere, after: Count = 0) -> Response:
     """Points of the curve behind number `after`."""
     task = await own_task(gateway, caller, task_id)
-    points = await gateway.store.run(tasks.scalars(task.id, after))
+    points = await gateway.store.run(outputs.scalars(task.id, after))
     page = ScalarPage([point_view(point) for point in points], points[-1][0] if points else after)
     return json_answer(as_json(page))
 
@@ -185,7 +185,7 @@ async def get_scalars(task_id: str, gateway: GatewayHere, caller: CallerHere, af
 async def list_files(task_id: str, gateway: GatewayHere, caller: CallerHere) -> Response:
     """What the task has written so far."""
     task = await own_task(gateway, caller, task_id)
-    written = await gateway.store.run(tasks.files(task.id))
+    written = await gateway.store.run(outputs.files(task.id))
     views = await asyncio.to_thread(file_views, gateway.settings.data_dir, task.id, written)
     return json_answer({"files": [as_json(view) for view in views]})
 

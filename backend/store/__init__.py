@@ -4,7 +4,7 @@
 `connection.py` runs calls, blocking or async
 `keys.py`      every key name
 `announcements.py` what is said aloud when something changes
-`tasks.py instances.py services.py streams.py` the calls, by what they are about
+`tasks.py outputs.py instances.py services.py streams.py` the calls, by what they are about
 `scripts/`     what has to happen at once, in Lua
 `embedded.py`  the bundled server
 """

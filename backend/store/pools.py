@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.store.call import Call, command, script
 from backend.store.keys import key
-from backend.store.tasks import only_field
+from backend.store.outputs import only_field
 
 JOURNAL_KEPT = 2_000
 HISTORY_KEPT = 10_000

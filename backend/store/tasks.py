@@ -1,4 +1,4 @@
-"""Calls about tasks: put, claim, append, finish, give back, cancel, and reading them.
+"""Calls about tasks: put, claim, finish, give back, cancel, and reading them; what they say is in `outputs.py`.
 
 The scripts hold the transitions together with the lists that must agree with them; which instance may speak for a
 task is fenced by the attempt number that its claim was given.
@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, cast
 
 from backend import records
 from backend.errors import Conflict, InvalidArgument, NotFound, OverLimit, QueueFull, StaleAttempt
-from backend.records import FileWritten, Progress, Record
+from backend.records import Progress
 from backend.store import rq_jobs
 from backend.store.call import Argument, Call, command, script
 from backend.store.keys import key
+from backend.store.outputs import OVER, Holder, Refusal
 from backend.task import Attempt, Kind, Stop, Task, TaskState
-
-LINES_KEPT = 200_000
-"""How many lines of a task's log, and points of its curve, the store keeps; the file in the job folder has all."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -131,59 +129,6 @@ def claim(task: str, instance: str) -> Call[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Who speaks for a running task: the fencing token that goes with every word about it."""
-
-    task: str
-    attempt: int
-    instance: str
-
-    @property
-    def args(self) -> tuple[str, int, str]:
-        return (self.task, self.attempt, self.instance)
-
-
-Refusal: TypeAlias = Literal["full", "ended", "large"]
-"""Why an output queue did not take something: it is at its capacity, it was ended, or this is over its limit."""
-
-
-def append(
-    holder: Holder, lines: Sequence[str], said: Iterable[tuple[str, str]], *, batch: int, sink: str = ""
-) -> Call[int | Refusal]:
-    """Add lines to the log and records to the task; `sink` names the output queue that gets the lines too.
-
-    `said` are pairs of a field (progress, file, phase, failure, output) and its text or JSON; see `spoken`.
-    `batch` counts the appends of this attempt from 1: repeating the last one, whose answer was lost, adds nothing.
-    The answer is the number of lines so far, or why the sink took none; nothing was added then. Reading it raises
-    StaleAttempt when the attempt is over.
-    """
-    pairs = [part for pair in said for part in pair]
-    call = script("append", *holder.args, batch, sink, LINES_KEPT, len(lines), *lines, *pairs)
-    return call.then(_read_append)
-
-
-def _read_append(answer: list[Any]) -> int | Refusal:
-    if answer[0] == b"stale":
-        raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
-    return int(answer[1]) if answer[0] == b"ok" else cast(Refusal, answer[1].decode())
-
-
-def spoken(record: Record) -> tuple[str, str]:
-    """The field that a record goes into, and its text there."""
-    match record:
-        case Progress():
-            return "progress", records.encode(record)
-        case FileWritten():
-            return "file", records.encode(record)
-        case records.Phase(name):
-            return "phase", name
-        case records.Failed(reason):
-            return "failure", reason
-        case records.Result(output):
-            return "output", output
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """What a task leaves in the output queue; `tags` come on top of the task's own and its request id."""
 
@@ -213,7 +158,7 @@ def finish(
 
 def _read_finish(answer: bytes) -> Refusal | None:
     if answer == b"stale":
-        raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
+        raise StaleAttempt(OVER)
     return None if answer == b"ok" else cast(Refusal, answer.decode())
 
 
@@ -222,7 +167,7 @@ def give_back(holder: Holder, reason: str, *, counted: bool, max_delivery: int) 
 
     def read(answer: bytes) -> TaskState:
         if answer == b"stale":
-            raise StaleAttempt("this attempt is over: the task was given to another, stopped, or has ended")
+            raise StaleAttempt(OVER)
         return TaskState(answer.decode())
 
     return script("give_back", *holder.args, reason, int(counted), max_delivery).then(read)
@@ -313,55 +258,8 @@ def dead_count(service: str) -> Call[int]:
     return command("LLEN", key("dead", service)).then(int)
 
 
-Line: TypeAlias = tuple[int, str]
-
-
-def log(task: str, after: int = 0, *, limit: int = 1000) -> Call[list[Line]]:
-    """Lines of a task's log as (number, text), numbers from 1, those behind `after`."""
-    call = command("XRANGE", key("log", task), f"{after + 1}-0", "+", "COUNT", limit)
-    return call.then(lambda answer: [_line(e) for e in answer])
-
-
-Point: TypeAlias = tuple[int, Progress]
-
-
-def scalars(task: str, after: int = 0, *, limit: int = 5000) -> Call[list[Point]]:
-    """Points of a task's curve as (number, progress), numbers from 1, those behind `after`."""
-
-    def read(answer: list[Any]) -> list[Point]:
-        points = ((_entry(e), records.decode(only_field(e))) for e in answer)
-        return [(number, point) for number, point in points if isinstance(point, Progress)]
-
-    return command("XRANGE", key("scalars", task), f"{after + 1}-0", "+", "COUNT", limit).then(read)
-
-
-def files(task: str, after: int = 0) -> Call[list[FileWritten]]:
-    """What a task has written so far, in order, without the first `after`."""
-
-    def read(answer: list[bytes]) -> list[FileWritten]:
-        found = (records.decode(item) for item in answer)
-        return [record for record in found if isinstance(record, FileWritten)]
-
-    return command("LRANGE", key("files", task), after, -1).then(read)
-
-
 def _flat(fields: Mapping[str, Any]) -> list[Argument]:
     return [part for pair in fields.items() for part in pair]
-
-
-def _entry(entry: Any) -> int:
-    return int(entry[0].split(b"-")[0])
-
-
-def _line(entry: Any) -> Line:
-    return _entry(entry), only_field(entry).decode("utf-8", "replace")
-
-
-def only_field(entry: Any) -> bytes:
-    """The value of a stream entry with one field, whichever way the client gives fields."""
-    fields = entry[1]
-    value: bytes = next(iter(fields.values())) if isinstance(fields, dict) else fields[1]
-    return value
 
 
 def _text(answer: bytes) -> str:

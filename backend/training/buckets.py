@@ -90,7 +90,7 @@ def _shrunk(size: Size, rules: BucketRules) -> Placement:
 
 
 def _to_area(ratio: float, area: int, step: int) -> list[Size]:
-    """The two sizes of this aspect ratio, within the area, that have one side on the step."""
+    """The two sizes of this aspect ratio, within the area but for the last pixel, that have one side on the step."""
     width = int(math.sqrt(area * ratio)) // step * step
     height = int(math.sqrt(area / ratio)) // step * step
     return [(width, round(width / ratio)), (round(height * ratio), height)]

@@ -19,9 +19,9 @@ from backend.records import Failed, FileWritten, Phase, Record, Result
 from backend.service import Description
 from backend.settings import Settings
 from backend.storage.fetch import NoRoom
-from backend.store import accounts, instances, tasks
+from backend.store import accounts, instances, outputs, tasks
 from backend.store.connection import Store
-from backend.store.tasks import Holder, Refusal
+from backend.store.outputs import Holder, Refusal
 from backend.task import Task, TaskState
 from backend.worker import command, proof, result_file
 from backend.worker.box_task import BoxTask, BoxVoice
@@ -317,7 +317,7 @@ class CommandRun:
         """The newest saved state that an earlier attempt left."""
         if self._task.attempt < 2 or not self._plan.training:
             return None
-        written = self._patiently(lambda: self._around.store.run(tasks.files(self._task.id)))
+        written = self._patiently(lambda: self._around.store.run(outputs.files(self._task.id)))
         # A state of the very end, as of a run that was killed while it wrote its LoRA, is refused by trainers.
         end = self._task.progress.total if self._task.progress else None
         for file in reversed(written):

@@ -13,9 +13,9 @@ from backend.errors import RunFailed, StaleAttempt, StoreUnavailable
 from backend.records import FileWritten, Record
 from backend.service import Description
 from backend.settings import Settings
-from backend.store import tasks
+from backend.store import outputs, tasks
 from backend.store.connection import Store
-from backend.store.tasks import Holder, Refusal
+from backend.store.outputs import Holder, Refusal
 from backend.task import Task, TaskState
 from backend.worker import app_request, query_outcome
 from backend.worker.app_process import AppProcess
@@ -187,7 +187,7 @@ class QueryRun:
             if self._box is not None and isinstance(record, FileWritten):
                 record = self._box.shown(record)
             self._batch += 1
-            call = tasks.append(self._holder, [], [tasks.spoken(record)], batch=self._batch)
+            call = outputs.append(self._holder, [], [outputs.spoken(record)], batch=self._batch)
             self._around.store.run(call)
 
     def _report(self, outcome: QueryOutcome) -> QueryOutcome:

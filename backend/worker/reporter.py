@@ -13,9 +13,9 @@ from pathlib import Path
 
 from backend.errors import StoreUnavailable
 from backend.records import Phase, Record
-from backend.store import tasks
+from backend.store import outputs
 from backend.store.connection import Store
-from backend.store.tasks import Holder, Refusal
+from backend.store.outputs import Holder, Refusal
 from backend.worker.patience import patiently
 
 BATCH_SECONDS = 0.05
@@ -90,7 +90,7 @@ class Reporter:
         """
         while self._lines or self._records:
             count = self._fitting()
-            self._send(self._lines[:count], [tasks.spoken(record) for record in _squeezed(self._records)])
+            self._send(self._lines[:count], [outputs.spoken(record) for record in _squeezed(self._records)])
             self._lines = self._lines[count:]
             self._records = []
 
@@ -119,7 +119,7 @@ class Reporter:
             log.writelines(line + "\n" for line in lines)
 
     def _append(self, lines: list[str], said: list[tuple[str, str]], sink: str) -> int | Refusal:
-        call = tasks.append(self._holder, lines, said, batch=self._batch, sink=sink)
+        call = outputs.append(self._holder, lines, said, batch=self._batch, sink=sink)
         return patiently(lambda: self._store.run(call), self._give_up)
 
 

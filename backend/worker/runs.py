@@ -18,7 +18,7 @@ from backend.store import instances, services, tasks
 from backend.store.call import Call
 from backend.store.connection import Store
 from backend.store.instances import Orders
-from backend.store.tasks import Holder
+from backend.store.outputs import Holder
 from backend.task import Task, TaskState
 from backend.worker.app_process import AppProcess
 from backend.worker.command_run import CommandRun, Surroundings

@@ -18,7 +18,7 @@ import pytest
 from backend.instance import Instance
 from backend.pool.pool import read_instances
 from backend.processes import wait_until
-from backend.store import tasks
+from backend.store import outputs
 from backend.task import Task, TaskState
 from tests.support import namespaces
 from tests.support.box import ENVIRONMENT, PATIENCE, ROOT, free_port
@@ -138,7 +138,7 @@ class Watch:
         return self._world.read(name)
 
     def log(self, name: str) -> list[str]:
-        return [text for _, text in self._world.store.run(tasks.log(name, limit=10 * LINES))]
+        return [text for _, text in self._world.store.run(outputs.log(name, limit=10 * LINES))]
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for something to become true; fail naming it."""

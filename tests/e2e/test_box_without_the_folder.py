@@ -21,7 +21,7 @@ from backend import samples
 from backend.pool.plain_box import MARK
 from backend.processes import wait_until
 from backend.records import Progress
-from backend.store import tasks
+from backend.store import outputs
 from backend.task import Task, TaskState
 from tests.support import namespaces
 from tests.support.box import ENVIRONMENT, PATIENCE, ROOT, free_port
@@ -122,7 +122,7 @@ class Rig:
         return task
 
     def log(self, name: str) -> str:
-        return "\n".join(text for _, text in self.world.store.run(tasks.log(name, limit=1000)))
+        return "\n".join(text for _, text in self.world.store.run(outputs.log(name, limit=1000)))
 
     def cut(self) -> None:
         """Take the link away for less than a lease."""
@@ -182,7 +182,7 @@ def test_a_training_a_picture_and_two_cuts(rig: Rig) -> None:
     assert done.output == str(rig.data_dir / "loras" / "moon-moon.safetensors")
     assert files_of(rig.data_dir / "loras") == {"moon-moon.safetensors": made["moon.safetensors"]}
     # and what it said of files is true here, and in the words of the deployment
-    written = rig.world.store.run(tasks.files("moon"))
+    written = rig.world.store.run(outputs.files("moon"))
     assert {file.kind for file in written} >= {"checkpoint", "state", "sample"}
     assert all(file.path.startswith(f"{rig.data_dir}/jobs/moon/") for file in written)
     assert all(Path(file.path).is_file() for file in written if file.kind == "sample")
@@ -211,7 +211,7 @@ def test_a_box_that_leaves_hands_its_training_to_another(rig: Rig) -> None:
     # then that one goes on from the state that the first one has sent before it left
     rig.ended("sun", attempts=2)
     assert "from its last saved state" in rig.log("sun")
-    saved = rig.world.store.run(tasks.files("sun"))
+    saved = rig.world.store.run(outputs.files("sun"))
     assert any(file.kind == "state" for file in saved)
     steps = [file.step for file in saved if file.kind == "checkpoint"]
     assert steps == sorted(set(steps)), "no step was done twice"

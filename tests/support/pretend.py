@@ -6,9 +6,9 @@ import time
 
 from backend.processes import here
 from backend.records import FileWritten, Progress, Record
-from backend.store import instances, tasks
+from backend.store import instances, outputs, tasks
 from backend.store.connection import Store
-from backend.store.tasks import Holder
+from backend.store.outputs import Holder
 from backend.task import TaskState
 
 
@@ -40,8 +40,8 @@ class PretendInstance:
     def say(self, holder: Holder, *lines: str, records: tuple[Record, ...] = (), sink: str = "") -> None:
         self._batch += 1
         self._store.run(
-            tasks.append(
-                holder, lines, [tasks.spoken(record) for record in records], sink=sink, batch=self._batch
+            outputs.append(
+                holder, lines, [outputs.spoken(record) for record in records], sink=sink, batch=self._batch
             )
         )
 

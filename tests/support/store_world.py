@@ -12,11 +12,12 @@ import redis
 from backend.deploy import deploy
 from backend.instance import Instance, InstanceState, Place
 from backend.service import parse
-from backend.store import instances, tasks
+from backend.store import instances, outputs, tasks
 from backend.store.call import command
 from backend.store.connection import Store
 from backend.store.keys import instance_queue, key
-from backend.store.tasks import Holder, NewTask
+from backend.store.outputs import Holder
+from backend.store.tasks import NewTask
 from backend.task import Task, TaskState
 
 _NUMBERS = itertools.count(1)
@@ -101,7 +102,7 @@ class World:
         return [item.decode() for item in found]
 
     def log(self, task: str) -> list[str]:
-        return [text for _, text in self.store.run(tasks.log(task))]
+        return [text for _, text in self.store.run(outputs.log(task))]
 
     def ask(self, *words: str | int | float) -> Any:
         """A plain command to the server."""

@@ -28,7 +28,7 @@ from backend.storage.records import Records
 from backend.storage.source import Unwanted
 from backend.storage.upload import ONE_PIECE, send
 from backend.store import tasks
-from backend.store.tasks import Holder
+from backend.store.outputs import Holder
 from tests.support.gateway_box import TOKEN, Box, eventually
 from tests.support.store_world import World
 

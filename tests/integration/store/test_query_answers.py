@@ -6,8 +6,9 @@ import pytest
 
 from backend.store import briefs, instances, streams, tasks
 from backend.store.keys import key
+from backend.store.outputs import Holder
 from backend.store.streams import Item
-from backend.store.tasks import Answer, Holder
+from backend.store.tasks import Answer
 from backend.task import TaskState
 from tests.support.store_world import World
 

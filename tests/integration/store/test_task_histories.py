@@ -22,11 +22,11 @@ from hypothesis.stateful import (
 
 from backend.errors import StaleAttempt
 from backend.instance import INSTANCE_TRANSITIONS, InstanceState
-from backend.store import instances, tasks
+from backend.store import instances, outputs, tasks
 from backend.store.call import command
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import instance_queue, key
-from backend.store.tasks import Holder
+from backend.store.outputs import Holder
 from backend.task import TRANSITIONS, Stop, Task, TaskState
 from tests.support.store_world import World
 
@@ -254,7 +254,7 @@ class Histories(RuleBasedStateMachine):
         batch = model.batch if again and model.batch else model.batch + 1
         if batch != model.batch:
             model.lines, model.batch = model.lines + lines, batch
-        assert self.world.store.run(tasks.append(holder, ["x"] * lines, [], batch=batch)) == model.lines
+        assert self.world.store.run(outputs.append(holder, ["x"] * lines, [], batch=batch)) == model.lines
 
     @precondition(lambda self: self._speaking())
     @rule(data=st.data(), state=ENDS)
@@ -284,7 +284,7 @@ class Histories(RuleBasedStateMachine):
         twins = [holder for holder in late if (holder.task, holder.instance) in now]
         holder = data.draw(st.sampled_from(twins or late))
         calls: dict[str, Any] = {
-            "append": tasks.append(holder, ["late"], [], batch=99),
+            "append": outputs.append(holder, ["late"], [], batch=99),
             "finish": tasks.finish(holder, state, "late"),
             "give back": tasks.give_back(holder, "late", counted=True, max_delivery=MAX_DELIVERY),
         }
@@ -335,7 +335,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def every_task_is_as_the_model_says(self) -> None:
         found = self.world.store.run_all([tasks.get(name) for name in self.tasks])
-        logs = self.world.store.run_all([tasks.log(name) for name in self.tasks])
+        logs = self.world.store.run_all([outputs.log(name) for name in self.tasks])
         for (name, model), task, log in zip(self.tasks.items(), found, logs, strict=True):
             assert (task.state, task.attempt, task.deliveries) == (
                 model.state,

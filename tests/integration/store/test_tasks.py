@@ -12,9 +12,10 @@ from backend import records
 from backend.errors import Conflict, InvalidArgument, NotFound, QueueFull, StaleAttempt
 from backend.instance import InstanceState
 from backend.records import Failed, FileWritten, Phase, Progress, Result
-from backend.store import instances, services, streams, tasks
+from backend.store import instances, outputs, services, streams, tasks
 from backend.store.keys import instance_queue, key
-from backend.store.tasks import Holder, NewTask
+from backend.store.outputs import Holder
+from backend.store.tasks import NewTask
 from backend.task import TaskState
 from tests.support.store_world import World
 
@@ -221,39 +222,39 @@ class TestAppend:
         holder = world.running(world.instance())
         progress = Progress(1, 10, loss=0.5)
         said = [Phase("training"), progress, FileWritten("sample", "/x.png"), Failed("nan"), Result("/x")]
-        pairs = [tasks.spoken(record) for record in said]
-        assert world.store.run(tasks.append(holder, ["one", ""], pairs, batch=1)) == 2
-        assert world.store.run(tasks.append(holder, ["three ◯"], [], batch=2)) == 3
+        pairs = [outputs.spoken(record) for record in said]
+        assert world.store.run(outputs.append(holder, ["one", ""], pairs, batch=1)) == 2
+        assert world.store.run(outputs.append(holder, ["three ◯"], [], batch=2)) == 3
         task = world.task(holder.task)
-        assert world.store.run(tasks.log(holder.task)) == [(1, "one"), (2, ""), (3, "three ◯")]
-        assert world.store.run(tasks.log(holder.task, 1, limit=1)) == [(2, "")]
+        assert world.store.run(outputs.log(holder.task)) == [(1, "one"), (2, ""), (3, "three ◯")]
+        assert world.store.run(outputs.log(holder.task, 1, limit=1)) == [(2, "")]
         assert (task.log_lines, task.phase, task.progress) == (3, "training", progress)
         assert (task.failure, task.output) == ("nan", "/x")
-        assert world.store.run(tasks.scalars(holder.task)) == [(1, progress)]
-        assert world.store.run(tasks.files(holder.task)) == [FileWritten("sample", "/x.png")]
+        assert world.store.run(outputs.scalars(holder.task)) == [(1, progress)]
+        assert world.store.run(outputs.files(holder.task)) == [FileWritten("sample", "/x.png")]
 
     def test_sending_a_batch_again_adds_nothing(self, world: World) -> None:
         holder = world.running(world.instance())
         pairs = [("progress", records.encode(Progress(1, 2)))]
-        first = world.store.run(tasks.append(holder, ["a", "b"], pairs, batch=1, sink=world.sink))
-        again = world.store.run(tasks.append(holder, ["a", "b"], pairs, batch=1, sink=world.sink))
+        first = world.store.run(outputs.append(holder, ["a", "b"], pairs, batch=1, sink=world.sink))
+        again = world.store.run(outputs.append(holder, ["a", "b"], pairs, batch=1, sink=world.sink))
         assert first == again == 2
         assert world.log(holder.task) == ["a", "b"]
-        assert len(world.store.run(tasks.scalars(holder.task))) == 1
+        assert len(world.store.run(outputs.scalars(holder.task))) == 1
         assert len(items(world)) == 1
 
     def test_a_new_attempt_counts_its_batches_anew_and_its_lines_on(self, world: World) -> None:
         first = world.running(world.instance())
-        world.store.run(tasks.append(first, ["a"], [], batch=1))
+        world.store.run(outputs.append(first, ["a"], [], batch=1))
         world.store.run(tasks.give_back(first, "x", counted=True, max_delivery=5))
         second = world.running(world.instance(), first.task)
-        world.store.run(tasks.append(second, ["b"], [], batch=1))
-        assert world.store.run(tasks.log(first.task)) == [(1, "a"), (2, "b")]
+        world.store.run(outputs.append(second, ["b"], [], batch=1))
+        assert world.store.run(outputs.log(first.task)) == [(1, "a"), (2, "b")]
 
     def test_lines_go_to_the_output_queue_with_the_task_s_tags(self, world: World) -> None:
         holder = world.running(world.instance(), tags={"taskType": "command", "who": "me"})
-        world.store.run(tasks.append(holder, ["a", "b"], [], batch=1, sink=world.sink))
-        world.store.run(tasks.append(holder, ["c"], [], batch=2, sink=world.sink))
+        world.store.run(outputs.append(holder, ["a", "b"], [], batch=1, sink=world.sink))
+        world.store.run(outputs.append(holder, ["c"], [], batch=2, sink=world.sink))
         first, second = items(world)
         assert (first[1], second[1]) == ("a\nb\n", "c\n")
         assert first[0] == {"taskType": "command", "who": "me", "requestId": holder.task, "log.seq": "0"}
@@ -270,10 +271,10 @@ class TestAppend:
         self, world: World, settings: dict[str, int], refusal: str
     ) -> None:
         holder = world.running(world.instance())
-        world.store.run(tasks.append(holder, ["1"], [], batch=1, sink=world.sink))
+        world.store.run(outputs.append(holder, ["1"], [], batch=1, sink=world.sink))
         world.ask("HSET", key("queue", world.sink), *(part for pair in settings.items() for part in pair))
-        pairs = [tasks.spoken(Phase("late"))]
-        call = tasks.append(holder, ["a long line"], pairs, batch=2, sink=world.sink)
+        pairs = [outputs.spoken(Phase("late"))]
+        call = outputs.append(holder, ["a long line"], pairs, batch=2, sink=world.sink)
         assert world.store.run(call) == refusal
         assert world.log(holder.task) == ["1"]
         assert world.task(holder.task).phase == ""
@@ -282,14 +283,14 @@ class TestAppend:
     def test_an_output_queue_that_was_ended_says_so(self, world: World) -> None:
         holder = world.running(world.instance())
         world.ask("HSET", key("queue", world.sink), "ended", 1)
-        assert world.store.run(tasks.append(holder, ["x"], [], batch=1, sink=world.sink)) == "ended"
+        assert world.store.run(outputs.append(holder, ["x"], [], batch=1, sink=world.sink)) == "ended"
         assert world.store.run(tasks.finish(holder, TaskState.SUCCEEDED, "", sink=world.sink)) == "ended"
         assert world.state(holder.task) is TaskState.RUNNING
 
     def test_records_alone_need_no_room_in_the_output_queue(self, world: World) -> None:
         holder = world.running(world.instance())
         world.ask("HSET", key("queue", world.sink), "ended", 1)
-        call = tasks.append(holder, [], [tasks.spoken(Phase("x"))], batch=1, sink=world.sink)
+        call = outputs.append(holder, [], [outputs.spoken(Phase("x"))], batch=1, sink=world.sink)
         assert world.store.run(call) == 0
         assert world.task(holder.task).phase == "x"
 
@@ -323,7 +324,7 @@ class TestFinish:
 
     def test_a_full_output_queue_lets_the_task_run_on(self, world: World) -> None:
         holder = world.running(world.instance())
-        world.store.run(tasks.append(holder, ["1"], [], batch=1, sink=world.sink))
+        world.store.run(outputs.append(holder, ["1"], [], batch=1, sink=world.sink))
         world.ask("HSET", key("queue", world.sink), "capacity", 1)
         assert world.store.run(tasks.finish(holder, TaskState.SUCCEEDED, "", sink=world.sink)) == "full"
         assert world.state(holder.task) is TaskState.RUNNING
@@ -340,7 +341,7 @@ class TestFinish:
 
 
 WORDS: dict[str, Callable[[World, Holder], object]] = {
-    "append": lambda world, holder: world.store.run(tasks.append(holder, ["late"], [], batch=9)),
+    "append": lambda world, holder: world.store.run(outputs.append(holder, ["late"], [], batch=9)),
     "finish": lambda world, holder: world.store.run(tasks.finish(holder, TaskState.SUCCEEDED, "late")),
     "give back": lambda world, holder: world.store.run(
         tasks.give_back(holder, "late", counted=True, max_delivery=9)
@@ -492,8 +493,8 @@ class TestExpire:
     def test_old_ended_tasks_are_forgotten_whole_and_no_others(self, world: World) -> None:
         old, new, waiting = world.running(world.instance()), world.running(world.instance()), world.put()
         for holder in (old, new):
-            pairs = [tasks.spoken(Progress(1, 2)), tasks.spoken(FileWritten("other", "/x"))]
-            world.store.run(tasks.append(holder, ["line"], pairs, batch=1))
+            pairs = [outputs.spoken(Progress(1, 2)), outputs.spoken(FileWritten("other", "/x"))]
+            world.store.run(outputs.append(holder, ["line"], pairs, batch=1))
             world.store.run(tasks.finish(holder, TaskState.SUCCEEDED, ""))
         world.ask("ZINCRBY", key("finished"), -1000, old.task)
         assert world.store.run(tasks.expire(500)) == 1

@@ -11,7 +11,7 @@ from backend.pool.backlog import COMPARE_EVERY, LOOK_EVERY, Backlog
 from backend.pool.learnt import Learnt
 from backend.pool.views import waiting_task
 from backend.records import Progress
-from backend.store import tasks
+from backend.store import outputs, tasks
 from backend.store.embedded import EmbeddedStore
 from backend.task import TaskState
 from tests.support.ear import Ear
@@ -115,8 +115,8 @@ def test_after_something_went_wrong_everything_is_read_again(known: Known) -> No
 def test_how_far_what_runs_is_comes_in_time(known: Known) -> None:
     holder = known.world.running(known.world.instance())
     known.update()
-    progress = tasks.spoken(Progress(10, 20, seconds_per_step=0.5, eta=30.0))
-    known.world.store.run(tasks.append(holder, [], [progress], batch=1))
+    progress = outputs.spoken(Progress(10, 20, seconds_per_step=0.5, eta=30.0))
+    known.world.store.run(outputs.append(holder, [], [progress], batch=1))
     known.backlog.update(set())
     assert known.backlog.active[holder.task].progress is None
     known.hands.now += LOOK_EVERY

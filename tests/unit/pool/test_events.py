@@ -10,7 +10,7 @@ import pytest
 from backend.pool import events as events_module
 from backend.pool.events import Events
 from backend.processes import wait_until
-from backend.store import tasks
+from backend.store import outputs
 from backend.store.call import command
 from backend.store.keys import key
 from tests.support.store_world import World
@@ -69,7 +69,7 @@ def test_output_wakes_nobody(world: World, events: Events, wake: threading.Event
     world.put("after-the-start")
     assert wait_until(lambda: "after-the-start" in heard(world, events), PATIENCE)
     wake.clear()
-    world.store.run(tasks.append(holder, ["a line"], [], batch=1))
+    world.store.run(outputs.append(holder, ["a line"], [], batch=1))
     # what is published behind it comes, it does not
     world.put("the-next")
     assert wait_until(lambda: heard(world, events) == {"the-next"}, PATIENCE)

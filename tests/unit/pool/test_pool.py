@@ -17,7 +17,7 @@ from backend.pool.learnt import Learnt
 from backend.pool.others import NoLauncher
 from backend.pool.pool import Pool, read_instances
 from backend.records import Progress
-from backend.store import accounts, briefs, instances, plans, pools, services, task_queue, tasks
+from backend.store import accounts, briefs, instances, outputs, plans, pools, services, task_queue, tasks
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
 from backend.store.plans import Plan
@@ -345,8 +345,8 @@ class TestLearning:
         name = box.one_up() if not box.launcher.orders else next(iter(box.launcher.orders))
         holder = box.running(name, user="ana")
         box.ask("HSET", key("task", holder.task), "started_at", time.time() - seconds)
-        progress = tasks.spoken(Progress(10, 20, seconds_per_step=0.5))
-        box.store.run(tasks.append(holder, [], [progress], batch=1))
+        progress = outputs.spoken(Progress(10, 20, seconds_per_step=0.5))
+        box.store.run(outputs.append(holder, [], [progress], batch=1))
         box.step()
         box.store.run(tasks.finish(holder, state, ""))
         box.step()
@@ -399,8 +399,8 @@ class TestForecast:
         box.autoscale(min=1, max=1)
         holder = box.running(name)
         first, second = box.put(details={"steps": 100}), box.put(details={"steps": 100})
-        progress = tasks.spoken(Progress(10, 20, seconds_per_step=0.5, eta=30.0))
-        box.store.run(tasks.append(holder, [], [progress], batch=1))
+        progress = outputs.spoken(Progress(10, 20, seconds_per_step=0.5, eta=30.0))
+        box.store.run(outputs.append(holder, [], [progress], batch=1))
         box.pool.learnt.step_times.add(0.5)
         box.step()
         planned = box.planned(first, second)

@@ -35,7 +35,8 @@ from backend.service import parse
 from backend.store import briefs, instances, pools, services, tasks
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
-from backend.store.tasks import Holder, NewTask
+from backend.store.outputs import Holder
+from backend.store.tasks import NewTask
 from backend.task import Task, TaskState
 from tests.support.ear import Ear
 from tests.support.fake_launcher import FakeLauncher
