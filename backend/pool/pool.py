@@ -111,9 +111,9 @@ class Pool:
     @property
     def autoscaler(self) -> Autoscaler:
         """The settings of scaling; a description that names none gets `metadata.instance` to one as its bounds."""
-        raw = dict(self.description.autoscaler)
         if self.stopped:
             return parse_autoscaler({"min": 0, "max": 0})
+        raw = dict(self.description.autoscaler)
         if not raw:
             count = max(1, self.description.instance)
             raw = {"min": min(1, self.description.instance), "max": count}
@@ -162,7 +162,7 @@ class Pool:
         self._assign(result.assignments)
         self._act(result.decision, seen, free, taken_devices)
         self._replace_outdated(seen)
-        self._explain(snapshot, result.decision)
+        self._explain(left, result.decision)
         self.forecast.begin(left, self.learnt.memory.overtaken)
         self._history.note(
             len(seen.waiting), len(seen.active), (i.state for i in seen.instances), self.clock.time()
@@ -240,6 +240,7 @@ class Pool:
             metrics=self._metrics.values({s.metric for s in settings.strategies}, staying),
             scheduled=self._scheduled(seen, now),
             loading=median(loads) if loads else None,
+            stopped=self.stopped,
         )
 
     def _settings(self, seen: Seen) -> Autoscaler:

@@ -53,8 +53,13 @@ class Plan:
 
 
 def plan(snapshot: Snapshot, memory: Memory, most: int | None = None) -> Plan:
-    """Dispatch up to `most` tasks (None: all that can be), then scale on what is left waiting."""
+    """Dispatch up to `most` tasks (None: all that can be), then scale on what is left waiting.
+
+    A stopped service begins nothing, and its instances leave.
+    """
     memory = memory.observe(snapshot)
+    if snapshot.stopped:
+        return Plan((), _carry_out(snapshot, Wish(0, "the service is stopped")), memory)
     picks = pick(snapshot, memory.overtaken, most)
     decision, memory = decide(after(snapshot, picks.assignments), replace(memory, overtaken=picks.overtaken))
     return Plan(picks.assignments, decision, memory)

@@ -67,7 +67,7 @@ class Snapshot:
     `usage` is each user's recent GPU-seconds without what runs now (see `fairness.Usage`). `metrics` holds
     measures per instance that are not the queue's own (`qps`, `gpu`), under their names in the strategies.
     `scheduled` is what the calendar of the service says now, None where it has none. `loading` is how long an instance
-    takes to load a model that it does not have.
+    takes to load a model that it does not have. `stopped`: somebody has stopped the service.
     """
 
     now: float
@@ -81,6 +81,7 @@ class Snapshot:
     metrics: Mapping[str, float] = field(default_factory=dict)
     scheduled: Scheduled | None = None
     loading: float | None = None
+    stopped: bool = False
 
     @property
     def counted(self) -> tuple[InstanceView, ...]:

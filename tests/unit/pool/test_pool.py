@@ -126,10 +126,23 @@ def test_without_an_autoscaler_the_number_of_instances_is_the_bound(box: Box) ->
 def test_a_stopped_service_starts_nothing_and_drains(box: Box) -> None:
     name = box.one_up()
     box.pool.stopped = True
-    box.put()
+    task = box.put()
     box.step()
     assert len(box.launcher.orders) == 1
     assert box.instance_state(name) is InstanceState.DRAINING
+    assert box.store.run(tasks.get(task)).state is TaskState.WAITING
+    assert box.decisions()[0]["why"] == "the service is stopped"
+
+
+def test_a_decision_is_told_with_what_was_seen_when_it_was_made(box: Box) -> None:
+    box.autoscale(min=0, max=1)
+    box.put()
+    box.step()
+    (name,) = box.launcher.orders
+    box.up(name)
+    box.step()
+    # the task went to the instance before it was decided that nothing waits
+    assert box.pool.journal and [*box.pool.journal][-1].seen == "0 tasks waiting, instances: 1 busy"
 
 
 def test_the_longest_waiting_of_the_highest_priority_goes_first(box: Box) -> None:
