@@ -84,7 +84,7 @@ class Board:
         return bool(self._pages)
 
     async def messages(self) -> AsyncIterator[Message]:
-        """What one page is told: `board` with everything, then `tasks`, `pool` and `gateway` as things happen."""
+        """What one page is told: `board`, which is everything, then `tasks`, `deleted`, `pool` and `gateway`."""
         page: asyncio.Queue[Message] = asyncio.Queue()
         self._pages.add(page)
         try:
@@ -188,9 +188,14 @@ class Board:
             changed.put_nowait(None)
 
     async def _look_up(self, batch: list[Message]) -> None:
-        ids = {change["id"] for change in batch if change.get("kind") == "task"}
-        if any(change.get("kind") != "task" for change in batch):
+        deleted = {change["id"] for change in batch if change.get("kind") == "deleted"}
+        ids = {change["id"] for change in batch if change.get("kind") == "task"} - deleted
+        if any(change.get("kind") not in ("task", "deleted") for change in batch):
             self._tell({"event": "pool"})
+        if deleted:
+            for id in deleted:
+                self._tasks.pop(id, None)
+            self._tell({"event": "deleted", "ids": sorted(deleted)})
         found = await self._named(ids) if len(ids) <= _MANY else await self._unended()
         if any(self._moved(task) for task in found.values()):
             found |= await self._unended()

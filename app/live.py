@@ -6,6 +6,8 @@
     GET  live/tasks/{id}/log.txt        the whole log
     GET  live/tasks/{id}/scalars        the points of its curves
     GET  live/tasks/{id}/files/{path}   a picture, a checkpoint
+    GET  live/tasks/{id}/room           what it has left on the disk
+    POST live/tasks/{id}/delete         remove it, with or without that
     POST live/tasks/{id}/{action}       cancel, retry, priority
     WS   live/board                     all tasks as they change
     WS   live/tasks/{id}                one task: state, log, scalars, files, as they come
@@ -23,7 +25,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -97,15 +99,33 @@ async def file(request: Request, id: str, path: str) -> Response:
     return await _download(request, f"{_task(id)}/files/{quote(path)}", parts.name)
 
 
+@router.get("/tasks/{id}/room")
+async def room(request: Request, id: str) -> Any:
+    return await gateway_of(request).get(f"{_task(id)}/room")
+
+
+@router.post("/tasks/{id}/delete")
+async def delete(request: Request, id: str) -> Any:
+    body = await _body(request)
+    wanted = {name: "true" if body.get(name) is True else "false" for name in ("files", "lora")}
+    return await gateway_of(request).send("DELETE", f"{_task(id)}?{urlencode(wanted)}")
+
+
 @router.post("/tasks/{id}/{action}")
 async def act(request: Request, id: str, action: str) -> Any:
     if action not in _ACTIONS:
         raise NotFound(f"A task has no action {action[:80]!r}.")
+    return await gateway_of(request).post(f"{_task(id)}/{action}", await _body(request))
+
+
+async def _body(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body() or b"{}")
     except ValueError:
-        raise InvalidInput("The request is not JSON. Nothing was changed.") from None
-    return await gateway_of(request).post(f"{_task(id)}/{action}", body)
+        body = None
+    if not isinstance(body, dict):
+        raise InvalidInput("The request is not JSON. Nothing was changed.")
+    return body
 
 
 @router.websocket("/board")

@@ -9,6 +9,7 @@ import typer
 
 from backend.cli import (
     dataset,
+    deleting,
     form,
     kohya,
     pictures,
@@ -29,6 +30,7 @@ _COMMANDS = (
     *(submit.submit, submit.tool, pictures.generate, pictures.grid, pictures.models),
     *(tasks.ps, tasks.logs, tasks.cancel, pool.why, pool.instances),
     *(tasks.show, tasks.retry, tasks.priority, tasks.curve, tasks.files, tasks.download),
+    deleting.delete,
     *(scaling.replay, scaling.workload, users.audit),
     *(upkeep.backup, upkeep.restore, upkeep.clean),
 )

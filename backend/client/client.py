@@ -61,7 +61,7 @@ class Client(People):
         return decisions
 
     def events(self) -> Iterator[dict[str, str]]:
-        """What changes: `kind` (task, instance, service), `id`, `service`. For ever."""
+        """What changes: `kind` (task, instance, service; deleted: a task), `id`, `service`. For ever."""
         for name, data, _ in self.stream("events", {}):
             if name == "changed":
                 yield data

@@ -81,9 +81,9 @@ class Connection:
         """Change parts of something; may be sent again after a broken connection."""
         return self._request("PATCH", path, body=body, repeat=True)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """Remove something."""
-        return self._request("DELETE", path, repeat=False)
+        return self._request("DELETE", path, query=query, repeat=False)
 
     def _request(
         self,

@@ -10,7 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from backend.client.connection import Connection
-from backend.views import FileView, GenerationView, LogPage, ProgressView, ScalarPage, TaskView, read
+from backend.views import (
+    FileView,
+    GenerationView,
+    LogPage,
+    ProgressView,
+    RoomView,
+    ScalarPage,
+    TaskView,
+    read,
+)
 
 Event = tuple[str, Any]
 
@@ -113,6 +122,22 @@ class TaskHandle:
     def retry(self) -> TaskHandle:
         """Queue a new task with the same snapshot."""
         return TaskHandle(self.client, self.client.post(f"{self._path}/retry")["id"])
+
+    def room(self) -> RoomView:
+        """What it has left on the disk, and how much room that takes."""
+        return read(RoomView, self.client.get(f"{self._path}/room"))
+
+    def delete(self, *, files: bool = False, lora: bool = False) -> RoomView:
+        """Remove one that has ended: its record, log and curve; with `files` its job folder, too.
+
+        With `lora` as well its finished LoRA in `loras/`, which stays otherwise. Returns what was removed of the disk.
+
+        Raises:
+            Conflict: it waits or runs.
+            NotFound: it is not there (any more).
+        """
+        query = {"files": files, "lora": lora}
+        return read(RoomView, self.client.delete(self._path, query))
 
     def set_priority(self, priority: int) -> TaskView:
         """Have it start sooner or later, while it waits."""

@@ -168,9 +168,9 @@ class Hub:
                 self._wake(consumer_topic(said["queue"], said["group"], said["consumer"]))
             return
         kind, name, service = said["kind"], said["id"], said["service"]
-        if kind in ("task", "output"):
+        if kind in ("task", "output", "deleted"):
             self._wake(task_topic(name))
-        if kind in ("task", "instance", "service"):
+        if kind in ("task", "instance", "service", "deleted"):
             self._wake(service_topic(service))
             for changes in tuple(self._changes):
                 changes.note(kind, name, service)

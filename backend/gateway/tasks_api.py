@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from backend import paths
 from backend.accounts import Caller
 from backend.errors import Conflict, InvalidArgument, NotFound
-from backend.gateway import permits, submit
+from backend.gateway import deleting, permits, submit
 from backend.gateway.answers import json_answer
 from backend.gateway.context import (
     CallerHere,
@@ -30,7 +30,7 @@ from backend.gateway.task_views import file_views, load, point_view, shown, show
 from backend.store import outputs, task_queue, tasks
 from backend.store.announcements import announce
 from backend.task import Task, TaskState
-from backend.views import FileList, LogPage, ScalarPage, TaskList, TaskView, as_json
+from backend.views import FileList, LogPage, RoomView, ScalarPage, TaskList, TaskView, as_json
 
 router = APIRouter(tags=["tasks"])
 
@@ -145,6 +145,26 @@ async def set_priority(task_id: str, body: Priority, gateway: GatewayHere, calle
     await gateway.store.run(task_queue.set_priority(task.id, body.priority))
     await gateway.store.run(announce("task", task.id, task.service))
     return await _answer(gateway, caller, await gateway.store.run(tasks.get(task.id)))
+
+
+@router.get("/tasks/{task_id}/room", response_model=RoomView)
+async def get_room(task_id: str, gateway: GatewayHere, caller: CallerHere) -> Response:
+    """What the task has left on the disk: what deleting it with its files would remove."""
+    task = await own_task(gateway, caller, task_id)
+    return json_answer(as_json(await deleting.room(gateway, task)))
+
+
+@router.delete("/tasks/{task_id}", response_model=RoomView)
+async def delete_task(
+    task_id: str,
+    gateway: GatewayHere,
+    caller: CallerHere,
+    files: Annotated[bool, Query(description="its job folder and what it has drawn, too")] = False,
+    lora: Annotated[bool, Query(description="with files: its finished LoRA under loras/, too")] = False,
+) -> Response:
+    """Remove a task that has ended: record, log and curve. Answers what was removed of the disk."""
+    task = await task_to_change(gateway, caller, task_id)
+    return json_answer(as_json(await deleting.delete(gateway, task, files=files, lora=lora)))
 
 
 @router.get("/tasks/{task_id}/log", response_model=LogPage)

@@ -90,7 +90,7 @@ class Events:
         self._wake.set()
 
     def _hear(self, said: dict[str, str]) -> None:
-        if said["kind"] == "output":
+        if said["kind"] in ("output", "deleted"):
             return
         with self._lock:
             if said["kind"] == "task" and not self._missed:

@@ -186,12 +186,35 @@ def expire(keep: float, most: int = 100, *, kept: int = 0) -> Call[int]:
     return script("expire", keep, most, kept).then(int)
 
 
+def delete(task: str) -> Call[bool]:
+    """Forget one task that has ended, now; False when it was unknown. Reading raises Conflict for any other."""
+
+    def read(answer: bytes | None) -> bool:
+        if answer is not None and answer != b"deleted":
+            raise Conflict(not_ended(task, answer.decode()))
+        return answer is not None
+
+    return script("delete", task).then(read)
+
+
+def not_ended(task: str, state: str) -> str:
+    """Why a task in this state is not deleted, and what to do."""
+    return (
+        f"task {task} is {state}: only a job that has ended can be deleted. Nothing was deleted; stop it first, "
+        "then delete it."
+    )
+
+
+def _missing(task: str) -> str:
+    return f"there is no task {task!r}: there never was, or it has been deleted"
+
+
 def cancel(task: str, how: Stop = "stop", *, by: str = "") -> Call[TaskState]:
     """Ask a task to end. The state after this; a running one ends a little later. Reading raises NotFound."""
 
     def read(answer: bytes | None) -> TaskState:
         if answer is None:
-            raise NotFound(f"there is no task {task!r}")
+            raise NotFound(_missing(task))
         return TaskState(answer.decode())
 
     return script("cancel", task, how, by).then(read)
@@ -202,7 +225,7 @@ def get(task: str) -> Call[Task]:
 
     def read(answer: Any) -> Task:
         if not answer:
-            raise NotFound(f"there is no task {task!r}")
+            raise NotFound(_missing(task))
         return _task(task, _hash(answer))
 
     return command("HGETALL", key("task", task)).then(read)

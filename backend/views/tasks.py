@@ -115,6 +115,32 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomPart:
+    """What a task's folders hold of one kind: `loras`, `pictures`, `states`, `logs` or `jobs` (all else)."""
+
+    kind: str
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """What a task has left on the disk. `lora` is its finished LoRA in `loras/`, '' when there is none.
+
+    What is both in the job folder and the finished LoRA counts as `lora_bytes` alone: it takes room once.
+    """
+
+    parts: list[RoomPart]
+    lora: str = ""
+    lora_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of its folders, without the finished LoRA."""
+        return sum(part.bytes for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
 class FileList:
     """Files in the order in which they were written."""
 

@@ -56,11 +56,15 @@ def share(path: Path) -> None:
             path.chmod(mode | _FOR_ALL)
 
 
+def mark_of(task_id: str) -> str:
+    """How the name of a finished LoRA ends: the beginning of its task's id, where that is one of ours."""
+    return task_id[:8] if _UUID.fullmatch(task_id) else task_id
+
+
 def published(output: Path, folder: Path, task_id: str) -> Path:
     """The finished LoRA under `loras/`, named so that no two tasks meet; a link where the file system allows."""
     folder.mkdir(exist_ok=True)
-    mark = task_id[:8] if _UUID.fullmatch(task_id) else task_id
-    target = folder / f"{output.stem}-{mark}{output.suffix}"
+    target = folder / f"{output.stem}-{mark_of(task_id)}{output.suffix}"
     target.unlink(missing_ok=True)
     share(output)
     try:

@@ -56,6 +56,8 @@ class FakeGateway:
         self.models: list[Json] = []
         self.loras: list[Json] = []
         self.answers: dict[str, list[bytes]] = {}
+        self.rooms: dict[str, Json] = {}
+        self.deleted: list[tuple[str, bool, bool]] = []
         self.refuses: Json | None = None
         self.paths: list[str] = []
         self.streams = 0
@@ -87,7 +89,15 @@ class FakeGateway:
         """Forget everything."""
         for kept in (self.tasks, self.submitted, self.paths, self.services, self.instances, self.decisions):
             kept.clear()
-        for more in (self.models, self.loras, self.answers, self.moments, self.users):
+        for more in (
+            self.models,
+            self.loras,
+            self.answers,
+            self.moments,
+            self.users,
+            self.rooms,
+            self.deleted,
+        ):
             more.clear()
         self.refuses = None
 
@@ -100,6 +110,11 @@ class FakeGateway:
     def update(self, id: str, **changes: Any) -> None:
         self.tasks[id].view.update(changes)
         self._changed("task", id, told="state" in changes)
+
+    def forget(self, id: str) -> None:
+        """A task is deleted, by whomever."""
+        del self.tasks[id]
+        self._changed("deleted", id)
 
     def log(self, id: str, *lines: str) -> None:
         task = self.tasks[id]
@@ -218,6 +233,18 @@ class FakeGateway:
                 expected_start=time.time() + 240 * (waiting + 1),
             )
             return self.tasks[body["id"]].view
+
+        @app.get(f"{api}/tasks/{{id}}/room")
+        def room(id: str) -> Any:
+            return self.rooms.get(id, {"parts": [], "lora": "", "lora_bytes": 0})
+
+        @app.delete(f"{api}/tasks/{{id}}")
+        def delete(id: str, files: bool, lora: bool) -> Any:
+            if id not in self.tasks:
+                return _missing(id)
+            self.deleted.append((id, files, lora))
+            self.forget(id)
+            return {"parts": []}
 
         @app.post(f"{api}/tasks/{{id}}/cancel")
         async def cancel(id: str, request: Request) -> Any:

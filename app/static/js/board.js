@@ -8,7 +8,10 @@ export class Board {
   loaded = false;
   #listeners = [];
 
-  /** `listener(changed)` is called with a set of task ids, or null when everything is new; "pool" for instances. */
+  /**
+   * `listener(changed)` is called with a set of task ids, or null when everything is new; "pool" for instances,
+   * {deleted: ids} for what is no more.
+   */
   constructor(listener) {
     this.#listeners.push(listener);
     this.connection = follow(() => "board", (message) => this.#take(message));
@@ -22,10 +25,18 @@ export class Board {
       for (const task of message.tasks) this.tasks.set(task.id, task);
       this.loaded = true;
       this.#tell(null);
+    } else if (message.event === "deleted") {
+      this.drop(message.ids);
     } else if (message.event === "tasks") {
       for (const task of message.tasks) this.tasks.set(task.id, task);
       this.#tell(new Set(message.tasks.map((task) => task.id)));
     }
+  }
+
+  /** These are no more. */
+  drop(ids) {
+    for (const id of ids) this.tasks.delete(id);
+    this.#tell({ deleted: ids });
   }
 
   #tell(what) {

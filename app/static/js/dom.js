@@ -49,8 +49,8 @@ export function toast(text, bad = false) {
   setTimeout(() => element.remove(), bad ? 9000 : 4500);
 }
 
-/** Asks before something that cannot be taken back. */
-export function ask(question, yes, detail, no = t("Keep it running")) {
+/** Asks before something that cannot be taken back; `more` are elements with what else there is to choose. */
+export function ask(question, yes, detail, no = t("Keep it running"), more = []) {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",
@@ -60,6 +60,7 @@ export function ask(question, yes, detail, no = t("Keep it running")) {
         { method: "dialog" },
         h("b", {}, question),
         detail && h("p", {}, detail),
+        more,
         h(
           "menu",
           {},

@@ -62,7 +62,7 @@ async function read(before = null) {
 }
 
 const board = new Board((what) => {
-  if (what === "pool") return;
+  if (what === "pool" || what?.deleted) return;
   for (const id of what ?? board.tasks.keys()) {
     const task = board.tasks.get(id);
     if (task?.kind !== "query") continue;

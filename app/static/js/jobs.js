@@ -5,11 +5,13 @@ import { h, isFinal, root, say, toast } from "./dom.js";
 import { now } from "./format.js";
 import { ask } from "./live.js";
 import { Pause } from "./pause.js";
+import { deleteFailed } from "./remove.js";
 import { me, row, taskUrl } from "./row.js";
 import { Task } from "./task.js";
 import { t } from "./words.js";
 
 const page = document.getElementById("lp-page");
+const sweep = h("button", { class: "lp-button sweep", type: "button", hidden: true, onclick: clear }, t("Delete failed jobs…"));
 const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const summary = h("small", {});
 const search = h("input", { type: "search", placeholder: t("Search"), "aria-label": t("Search jobs"), oninput: () => drawList(null) });
@@ -24,6 +26,7 @@ const list = h(
   { class: "list lp-card", "aria-label": t("Jobs") },
   h("header", {}, h("h1", {}, t("Jobs"), " ", summary), h("a", { class: "lp-button", href: `${root}/` }, t("New training"))),
   h("div", { class: "filter" }, search, kinds),
+  sweep,
   pause.element,
   rows,
 );
@@ -41,6 +44,7 @@ const wide = matchMedia("(min-width: 861px)");
 const board = new Board((what) => {
   if (what === null || what === "pool") pause.read();
   if (what === "pool") return;
+  if (what?.deleted) return forget(what.deleted);
   drawList(what);
   if (what === null) choose();
 });
@@ -62,6 +66,7 @@ function wantedTasks() {
 function drawList(changed) {
   pause.works(board.newest().some((task) => !isFinal(task.state)));
   const tasks = wantedTasks();
+  sweep.hidden = !deletable().length;
   const filtered = search.value.trim() || kinds.value !== "command";
   if (!tasks.length && filtered) {
     rows.replaceChildren(h("p", { class: "lp-empty" }, h("b", {}, t("No such jobs")), t("Search for something else, or show other kinds.")));
@@ -120,11 +125,37 @@ function choose() {
   page.dataset.view = wanted() ? "task" : "list";
   if (current?.id === id) return;
   current?.close();
-  current = id ? new Task(id, { back: () => open(null), open, tasks: () => board.newest() }) : null;
+  current = id ? new Task(id, { back: () => open(null), open, tasks: () => board.newest(), deleted: () => (board.drop([id]), open(null)) }) : null;
   const hint = board.tasks.size ? [h("p", { class: "lp-card lp-empty" }, t("Choose a job to look at it."))] : [];
   pane.replaceChildren(...(current ? [current.element] : hint));
   mark();
 }
+
+/** Of jobs that were deleted, here or elsewhere. */
+function forget(ids) {
+  for (const id of ids) shown.delete(id);
+  drawList(new Set());
+  if (!ids.includes(current?.id)) return;
+  current.close();
+  current = null;
+  pane.replaceChildren(h("p", { class: "lp-card lp-empty" }, h("b", {}, t("This job has been deleted")), t("Choose a job to look at it.")));
+}
+
+async function clear() {
+  sweep.disabled = true;
+  try {
+    const gone = await deleteFailed(deletable().map((task) => task.id));
+    board.drop(gone);
+    if (gone.includes(wanted())) open(null);
+    else choose();
+  } catch (error) {
+    toast(error.message, true);
+  }
+  sweep.disabled = false;
+}
+
+/** Of the jobs that failed and are shown, those that are whose page this is. */
+const deletable = () => wantedTasks().filter((task) => kinds.value === "failed" && (!me || task.user === me));
 
 function open(id) {
   history.pushState(null, "", id ? taskUrl(id) : `${root}/jobs`);

@@ -7,6 +7,7 @@ import { files } from "./files.js";
 import { Gallery } from "./gallery.js";
 import { ask as request, fileUrl, follow, post } from "./live.js";
 import { Log, TAIL } from "./log.js";
+import { deleteJob } from "./remove.js";
 import { drawBar } from "./row.js";
 import { Settings } from "./settings.js";
 import { said, t } from "./words.js";
@@ -17,9 +18,10 @@ export class Task {
   #parts = {};
 
   /** `tasks()` are those that the page knows, for comparing. */
-  constructor(id, { back, open, tasks }) {
+  constructor(id, { back, open, tasks, deleted }) {
     this.id = id;
     this.open = open;
+    this.deleted = deleted;
     this.log = new Log(id);
     this.chart = new Chart(id, tasks);
     this.gallery = new Gallery(id);
@@ -182,6 +184,7 @@ export class Task {
       task.state === "waiting" && [t("To the end"), () => this.#move(-1)],
       final && [t("Run again"), () => this.#retry()],
       trains(task) && [t("Edit and train"), () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
+      final && [t("Delete"), () => this.#delete()],
     ].filter(Boolean);
     if (shows(this.#parts.acts, acts.map(([name]) => name).join())) return;
     this.#parts.acts.replaceChildren(
@@ -204,6 +207,12 @@ export class Task {
       const task = await post(`live/tasks/${this.id}/retry`);
       this.open(task.id);
       toast(task.position ? t("Queued again, position {n}.", { n: task.position }) : t("Queued again."));
+    });
+  }
+
+  #delete() {
+    return this.#act(async () => {
+      if (await deleteJob(this.id)) this.deleted();
     });
   }
 

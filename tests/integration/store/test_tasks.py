@@ -489,6 +489,29 @@ class TestCancel:
             world.store.run(tasks.cancel("nothing"))
 
 
+class TestDelete:
+    def test_one_that_has_ended_is_forgotten_whole(self, world: World) -> None:
+        holder, other = world.running(world.instance()), world.put()
+        world.store.run(outputs.append(holder, ["line"], [outputs.spoken(Progress(1, 2))], batch=1))
+        with pytest.raises(Conflict, match="running"):
+            world.store.run(tasks.delete(holder.task))
+        assert world.log(holder.task) == ["line"]
+        world.store.run(tasks.finish(holder, TaskState.FAILED, ""))
+
+        assert world.store.run(tasks.delete(holder.task))
+        assert not world.store.run(tasks.delete(holder.task))
+        assert world.keys(f"*{holder.task}*") == []
+        assert world.store.run(tasks.newest(world.service)) == [other]
+        with pytest.raises(NotFound, match="deleted"):
+            world.task(holder.task)
+
+    def test_a_waiting_one_keeps_its_place(self, world: World) -> None:
+        task = world.put()
+        with pytest.raises(Conflict, match="waiting"):
+            world.store.run(tasks.delete(task))
+        assert world.waiting() == [task]
+
+
 class TestExpire:
     def test_old_ended_tasks_are_forgotten_whole_and_no_others(self, world: World) -> None:
         old, new, waiting = world.running(world.instance()), world.running(world.instance()), world.put()
