@@ -66,7 +66,8 @@ class Pretend:
         names = [lora["name"] for lora in self.queued[task].get("loras", ())]
         failed = any("bad" in name for name in names)
         state = "failed" if failed else "succeeded"
-        return SimpleNamespace(id=task, state=state, final=True, reason="no such LoRA" if failed else "")
+        reason = "no such LoRA" if failed else ""
+        return SimpleNamespace(id=task, state=state, final=True, reason=reason, instance=f"on {task}")
 
 
 @pytest.fixture
@@ -121,6 +122,7 @@ def test_a_grid_is_a_query_for_each_cell_and_comes_together(gateway: Pretend) ->
         (row, column) for row in range(4) for column in range(3)
     }
     assert [cell.error for cell in arrived if cell.image is None] == ["no such LoRA"] * 3
+    assert {cell.instance for cell in arrived} == {f"on t{n}" for n in range(12)}
     first, last = run.cells[0, 0].image, run.cells[2, 2].image
     assert first == gateway.fetch("/t0") and last == gateway.fetch("/t8")
     sheet = run.sheet()
