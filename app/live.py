@@ -6,6 +6,7 @@
     GET  live/tasks/{id}/log.txt        the whole log
     GET  live/tasks/{id}/scalars        the points of its curves
     GET  live/tasks/{id}/files/{path}   a picture, a checkpoint
+    GET  live/loras.zip                 the finished LoRAs of the last day
     GET  live/tasks/{id}/room           what it has left on the disk
     POST live/tasks/{id}/delete         remove it, with or without that
     POST live/tasks/{id}/{action}       cancel, retry, priority
@@ -22,6 +23,7 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -97,6 +99,11 @@ async def file(request: Request, id: str, path: str) -> Response:
     if parts.is_absolute() or not parts.name or {".", ".."} & set(path.split("/")) or "\0" in path:
         raise NotFound(f"There is no file {path[:200]!r} in this job.")
     return await _download(request, f"{_task(id)}/files/{quote(path)}", parts.name)
+
+
+@router.get("/loras.zip")
+async def loras(request: Request) -> Response:
+    return await _download(request, "loras.zip", time.strftime("loras-%Y-%m-%d.zip"))
 
 
 @router.get("/tasks/{id}/room")

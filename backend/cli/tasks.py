@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.cli.options import AsJson, TaskId, asks_gateway, print_json, print_table
-from backend.errors import NotFound
+from backend.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from backend.client import Client
@@ -122,13 +122,24 @@ def files(client: Client, task: TaskId, as_json: AsJson = False) -> None:
 @asks_gateway
 def download(
     client: Client,
-    task: TaskId,
+    task: Annotated[str, typer.Argument(help="The task's id.")] = "",
     paths: Annotated[
         list[str] | None, typer.Argument(help="Files as `files` lists them; without any, the LoRA.")
     ] = None,
     to: Annotated[Path, typer.Option(help="The folder to put them into.")] = Path(),
+    everything: Annotated[
+        bool, typer.Option("--all", help="Instead of a task's: the LoRAs of all one's trainings, as one zip.")
+    ] = False,
+    hours: Annotated[
+        float, typer.Option(help="With --all: of those that ended within so many hours.")
+    ] = 24.0,
 ) -> None:
-    """Fetch files of a task, or the LoRA that it has made; prints where they are."""
+    """Fetch files of a task, or the LoRA that it has made, or with --all every new LoRA; prints where they are."""
+    if bool(task) == everything:
+        raise InvalidInput("name a task, or say --all; nothing was fetched")
+    if everything:
+        print(client.download_loras(to / time.strftime("loras-%Y-%m-%d.zip"), hours=hours))
+        return
     handle = client.task(task)
     wanted = paths or [file.path for file in handle.files() if file.kind == "lora" and file.size is not None]
     if not wanted:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from backend.client.people import People
 from backend.client.service import Service
@@ -47,6 +49,15 @@ class Client(People):
     def task(self, task_id: str) -> TaskHandle:
         """A task by id; nothing is asked yet."""
         return TaskHandle(self, task_id)
+
+    def download_loras(self, to: str | Path, *, hours: float = 24.0, tasks: Sequence[str] = ()) -> Path:
+        """Fetch the finished LoRAs of one's trainings of the last hours, or of these tasks, as one zip.
+
+        Raises:
+            NotFound: there is none.
+        """
+        query = {"tasks": ",".join(tasks)} if tasks else {"hours": f"{hours:g}"}
+        return self.download(f"loras.zip?{urlencode(query)}", Path(to))
 
     def instances(self, service: str = "") -> list[InstanceView]:
         """Instances that are not gone."""

@@ -18,8 +18,9 @@
 `scaling_api.py`      how many instances a service wants, for autoscalers of others
 `services_api.py`     services, instances, decisions, everything that changes
 `service_control.py`  changing services: create, update, remove, stop, start, scale
-`tasks_api.py`        tasks, logs, files; `submit.py` takes a task; `task_stream.py` follows one;
-`deleting.py` removes one; `job_files.py` what it has left on the disk
+`tasks_api.py`        tasks, logs, files; `submit.py` takes a task; `task_stream.py` follows one
+`deleting.py`         removes a task; `job_files.py` what it has left on the disk
+`loras_api.py`        the LoRAs of many as one zip, which `zipped.py` makes
 `task_views.py`       records as views
 `metrics.py`          counters for Prometheus; `gauges.py` what the deployment looks like
 """

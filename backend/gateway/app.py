@@ -24,6 +24,7 @@ from backend.gateway import (
     answers,
     discovery,
     generation_api,
+    loras_api,
     scaling_api,
     service_control,
     services_api,
@@ -112,6 +113,7 @@ def create_app(settings: Settings, *, silence: float = SILENCE) -> FastAPI:
     app.include_router(scaling_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(service_control.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(tasks_api.router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(loras_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(users_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(tokens_api.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(access_api.router, prefix="/api/v1", responses=ERRORS)

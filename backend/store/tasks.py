@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -207,6 +208,11 @@ def not_ended(task: str, state: str) -> str:
 
 def _missing(task: str) -> str:
     return f"there is no task {task!r}: there never was, or it has been deleted"
+
+
+def ended(seconds: float) -> Call[list[str]]:
+    """Ids of the tasks of all services that have ended within so many seconds, the first that did first."""
+    return command("ZRANGEBYSCORE", key("finished"), time.time() - seconds, "+inf").then(_texts)
 
 
 def cancel(task: str, how: Stop = "stop", *, by: str = "") -> Call[TaskState]:

@@ -234,6 +234,10 @@ class FakeGateway:
             )
             return self.tasks[body["id"]].view
 
+        @app.get(f"{api}/loras.zip")
+        def loras_zip() -> Response:
+            return Response(b"a zip archive", media_type="application/zip")
+
         @app.get(f"{api}/tasks/{{id}}/room")
         def room(id: str) -> Any:
             return self.rooms.get(id, {"parts": [], "lora": "", "lora_bytes": 0})

@@ -12,6 +12,7 @@ import { t } from "./words.js";
 
 const page = document.getElementById("lp-page");
 const sweep = h("button", { class: "lp-button sweep", type: "button", hidden: true, onclick: clear }, t("Delete failed jobs…"));
+const fresh = h("a", { class: "lp-button sweep", href: `${root}/live/loras.zip`, download: "", hidden: true }, t("Download the LoRAs of the last 24 hours"));
 const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const summary = h("small", {});
 const search = h("input", { type: "search", placeholder: t("Search"), "aria-label": t("Search jobs"), oninput: () => drawList(null) });
@@ -27,6 +28,7 @@ const list = h(
   h("header", {}, h("h1", {}, t("Jobs"), " ", summary), h("a", { class: "lp-button", href: `${root}/` }, t("New training"))),
   h("div", { class: "filter" }, search, kinds),
   sweep,
+  fresh,
   pause.element,
   rows,
 );
@@ -67,6 +69,7 @@ function drawList(changed) {
   pause.works(board.newest().some((task) => !isFinal(task.state)));
   const tasks = wantedTasks();
   sweep.hidden = !deletable().length;
+  fresh.hidden = !sweep.hidden || !board.newest().some(isNew);
   const filtered = search.value.trim() || kinds.value !== "command";
   if (!tasks.length && filtered) {
     rows.replaceChildren(h("p", { class: "lp-empty" }, h("b", {}, t("No such jobs")), t("Search for something else, or show other kinds.")));
@@ -153,6 +156,9 @@ async function clear() {
   }
   sweep.disabled = false;
 }
+
+/** Whether a training of whoever looks has ended well in the last day. */
+const isNew = (task) => task.kind === "command" && task.state === "succeeded" && task.finished_at > now() - DAY && (!me || task.user === me);
 
 /** Of the jobs that failed and are shown, those that are whose page this is. */
 const deletable = () => wantedTasks().filter((task) => kinds.value === "failed" && (!me || task.user === me));

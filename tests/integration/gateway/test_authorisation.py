@@ -75,6 +75,7 @@ CONTROL: dict[tuple[str, str], Statuses] = {
     ("GET", "/api/v1/decisions"): SERVICE,
     ("GET", "/api/v1/events"): ANYBODY,
     ("GET", "/api/v1/models"): ANYBODY,
+    ("GET", "/api/v1/loras.zip"): (401, 401, 401, *(404,) * 7),
     ("POST", "/api/v1/services/{service}/tasks"): (401, 401, 401, 403, 403, *(200,) * 5),
     ("GET", "/api/v1/tasks"): SERVICE,
     ("GET", "/api/v1/tasks/{task_id}"): SERVICE,

@@ -1,4 +1,4 @@
-"""Deleting jobs on the Jobs page, in a real browser."""
+"""What the Jobs page does with jobs that have ended, in a real browser: deleting them, downloading all their LoRAs."""
 
 from __future__ import annotations
 
@@ -77,3 +77,16 @@ def test_all_that_failed_are_deleted_at_once_even_if_somebody_was_faster(
     expect(sweep).to_be_hidden()
     assert sorted(gateway.deleted) == [("one", False, False), ("three", False, False)]
     assert [*gateway.tasks] == ["good"]
+
+
+def test_new_loras_are_one_download(page: Page, gateway: FakeGateway) -> None:
+    gateway.add("old", state="succeeded", finished_at=time.time() - 2 * 86400)
+    page.goto("/jobs")
+    button = page.get_by_role("link", name="Download the LoRAs of the last 24 hours")
+    expect(page.locator('.list [data-task="old"]')).to_be_visible()
+    expect(button).to_be_hidden()
+    gateway.add("new", state="succeeded", finished_at=time.time())
+    with page.expect_download() as download:
+        button.click()
+    assert download.value.suggested_filename.startswith("loras-")
+    assert download.value.path().read_bytes() == b"a zip archive"

@@ -1,8 +1,9 @@
-"""Deleting tasks: what goes, what stays, who may, and what others hear of it."""
+"""What can be done with tasks that have ended: deleting them, and downloading what they made all at once."""
 
 from __future__ import annotations
 
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,3 +190,35 @@ def test_the_command(box: Box, client: Client, store: Store, name: str) -> None:
     code, said = run("logs", "-f", good.id)
     assert code == 1
     assert client.tasks(name) == []
+
+
+def test_the_loras_of_ones_own_trainings_come_as_one_zip(
+    box: Box, client: Client, store: Store, name: str, tmp_path: Path
+) -> None:
+    box.create(name, "ScalableJob")
+    client.add_user(f"{name}-member", role="member", commands=True)
+    token = client.make_token(f"{name}-member", "test").token or ""
+    other, others_lora = trained(box, client, store, name)
+    with box.client(token) as member:
+        with pytest.raises(NotFound, match="nothing to download"):
+            member.download_loras(tmp_path / "none.zip")
+        first, one = trained(box, member, store, name)
+        _, two = trained(box, member, store, name)
+        trained(box, member, store, name, TaskState.FAILED)
+
+        with zipfile.ZipFile(member.download_loras(tmp_path / "mine.zip")) as mine:
+            assert sorted(mine.namelist()) == sorted([one.name, two.name])
+            assert mine.testzip() is None and mine.read(one.name) == b"l" * 1000
+        with zipfile.ZipFile(member.download_loras(tmp_path / "one.zip", tasks=[first.id])) as chosen:
+            assert chosen.namelist() == [one.name]
+        with pytest.raises(Forbidden):
+            member.download_loras(tmp_path / "none.zip", tasks=[first.id, other.id])
+        with pytest.raises(NotFound):
+            member.download_loras(tmp_path / "none.zip", hours=1e-9)
+    assert not (tmp_path / "none.zip").exists()
+
+    command = ["download", "--all", "--to", str(tmp_path), "--endpoint", box.url, "--token", TOKEN]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    with zipfile.ZipFile(result.output.strip()) as everything:
+        assert {one.name, two.name, others_lora.name} <= {*everything.namelist()}
