@@ -98,6 +98,11 @@ class Catalog:
             file = self._confined(plain + _WEIGHTS, field)
             if file.is_file():
                 return self._lora(file)
+        if name.startswith(f"{paths.JOBS}/"):
+            raise InvalidArgument(
+                field,
+                f"{name[:200]!r} is not there: its job has been deleted with its files, or never wrote it",
+            )
         raise InvalidArgument(field, _unknown("LoRA", name, [file.stem for file in known], paths.LORAS))
 
     def _confined(self, name: str, field: str) -> Path:

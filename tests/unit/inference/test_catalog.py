@@ -73,3 +73,9 @@ def test_a_wrong_name_is_answered_with_the_right_ones(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="Did you mean 'watercolour'") as refused:
         Catalog(tmp_path).lora("watercolor", "loras[2].name")
     assert refused.value.field == "loras[2].name"
+
+
+def test_a_checkpoint_of_a_job_that_was_deleted_is_told_from_a_misspelt_name(tmp_path: Path) -> None:
+    lora(tmp_path / "loras" / "cat-11111111.safetensors", 1.0)
+    with pytest.raises(InvalidArgument, match=r"jobs/t1/model/cat-000002.*its job has been deleted"):
+        Catalog(tmp_path).lora("jobs/t1/model/cat-000002.safetensors", "loras[0].name")
