@@ -13,9 +13,16 @@ from backend.errors import Forbidden, InvalidInput, LorapoolError
 
 if TYPE_CHECKING:
     from backend.client import Client
-    from backend.views import RoomView
+    from backend.views import RoomPart, RoomView
 
 _MOST = 1000
+_NAMES = {
+    "loras": ("LoRA or checkpoint", "LoRAs and checkpoints"),
+    "pictures": ("picture", "pictures"),
+    "states": ("file of a state", "files of states"),
+    "logs": ("log", "logs"),
+    "jobs": ("other file", "other files"),
+}
 
 
 @asks_gateway
@@ -62,12 +69,20 @@ def _failed(client: Client) -> Iterator[str]:
 def _said(gone: RoomView, stays: RoomView | None) -> str:
     if stays is not None:
         return f"; its files stay: {in_words(stays)}" if stays.parts else ""
-    lora = f", and {gone.lora} ({gone.lora_bytes / 1e6:.1f} MB)" if gone.lora else ""
+    lora = f", and {gone.lora} ({_size(gone.lora_bytes)})" if gone.lora else ""
     return f" with {in_words(gone)}{lora}" if gone.parts or gone.lora else "; it had no files"
 
 
 def in_words(room: RoomView) -> str:
-    """What is in the folders of a task: `12 pictures, 3 logs (4.1 MB)`."""
-    names = {"jobs": "other files", "loras": "LoRAs and checkpoints", "states": "files of states"}
-    said = ", ".join(f"{part.count} {names.get(part.kind, part.kind)}" for part in room.parts)
-    return f"{said or 'no files'} ({room.bytes / 1e6:.1f} MB)"
+    """What is in the folders of a task: `12 pictures, 1 log (4.1 MB)`."""
+    said = ", ".join(f"{part.count} {_name(part)}" for part in room.parts)
+    return f"{said or 'no files'} ({_size(room.bytes)})"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _name(part: RoomPart) -> str:
+    one, more = _NAMES.get(part.kind, (part.kind, part.kind))
+    return one if part.count == 1 else more

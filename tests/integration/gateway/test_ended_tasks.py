@@ -183,7 +183,10 @@ def test_the_command(box: Box, client: Client, store: Store, name: str) -> None:
         return result.exit_code, result.output
 
     code, said = run("delete", "--failed", "--files")
-    assert code == 0 and f"{bad.id} is deleted with 1 LoRAs and checkpoints, 1 pictures" in said
+    assert (
+        code == 0
+        and f"{bad.id} is deleted with 1 LoRA or checkpoint, 1 picture, 1 other file (0.3 kB)" in said
+    )
     code, said = run("delete", good.id, "missing")
     assert code == 1 and f"{good.id} is deleted; its files stay" in said
     assert "there is no task 'missing'" in said and lora.is_file()
