@@ -80,7 +80,7 @@ def test_the_commands_of_the_readme(box: Box, lorapool: Run, tmp_path: Path) -> 
     # Given its block of commands, with a form, a program and a task that there are
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = re.findall(r"```sh\n(.*?)```", text.partition("## Using it")[2], re.DOTALL)[0]
-    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    lines = [words for line in block.splitlines() if (words := shlex.split(line, comments=True))]
     form = tmp_path / "my.json"
     form.write_text(json.dumps({**preset("tiny-shapes").form, "max_train_steps": 4}))
     with box.client() as client:
