@@ -26,6 +26,7 @@ from backend.store.call import Argument, Call, source
 from backend.store.connection import TIMEOUT, AsyncStore, NotConnected
 
 T = TypeVar("T")
+_GOODBYE = 1.0
 
 _ERRORS: dict[bytes, type[redis.RedisError]] = {
     b"NOSCRIPT": NoScriptError,
@@ -97,7 +98,7 @@ class MultiplexedStore(AsyncStore):
         """Close every connection."""
         if self._connection is not None:
             self._connection.close()
-            await asyncio.sleep(0)  # the loop closes the socket at its next turn
+            await self._connection.closed()
         await super().close()
 
 
@@ -186,6 +187,12 @@ class _Connection(asyncio.Protocol):
         """Close it; what was not answered fails."""
         if self._transport is not None:
             self._transport.close()
+
+    async def closed(self) -> None:
+        """Wait until the socket is; TLS says goodbye first."""
+        if self._transport is not None:
+            await asyncio.wait([self._ended], timeout=_GOODBYE)
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
