@@ -18,7 +18,7 @@ import base64
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,8 @@ from app.gateway import Gateway
 from app.live import Passage
 from app.people import gateway_of
 from backend.errors import InvalidArgument, InvalidInput, NotFound
-from backend.generation import request_of
+from backend.generation import request_of, saved_loras
+from backend.views import FileView, read
 
 router = APIRouter(prefix="/drawing")
 
@@ -109,28 +110,19 @@ def grid(query: Query, checkpoints: Sequence[tuple[str, str]], weights: Sequence
     )
 
 
-def checkpoints(task: str, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Label and path of every saved LoRA of a training, the oldest first; the finished one is the last.
-
-    What was saved at the very end is the finished one once more.
-    """
-    ends = {file.get("step") for file in files if file["kind"] == "lora"} - {None}
-    kept = [
-        file
-        for file in files
-        if file["kind"] == "lora" or (file["kind"] == "checkpoint" and file.get("step") not in ends)
-    ]
-    kept.sort(key=lambda file: (file["kind"] == "lora", file.get("step") or 0, file.get("epoch") or 0))
-    return [(_label(file), f"jobs/{task}/{file['path']}") for file in kept]
+def checkpoints(task: str, files: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Label and path of every saved LoRA of a training; see `saved_loras`."""
+    saved = saved_loras(read(FileView, file) for file in files)
+    return [(_label(file), f"jobs/{task}/{file.path}") for file in saved]
 
 
-def _label(file: Mapping[str, Any]) -> str:
-    if file["kind"] == "lora":
+def _label(file: FileView) -> str:
+    if file.kind == "lora":
         return "finished"
-    by_epoch = re.search(r"-\d{6}\.safetensors$", str(file["path"])) is not None
-    if file.get("epoch") and (by_epoch or not file.get("step")):
-        return f"epoch {file['epoch']}"
-    return f"step {file['step']}" if file.get("step") else str(file["path"]).rsplit("/", 1)[-1]
+    by_epoch = re.search(r"-\d{6}\.safetensors$", file.path) is not None
+    if file.epoch and (by_epoch or not file.step):
+        return f"epoch {file.epoch}"
+    return f"step {file.step}" if file.step else file.path.rsplit("/", 1)[-1]
 
 
 @router.get("/choices")

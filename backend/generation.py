@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from backend.errors import LorapoolError, RunFailed
 from backend.inference.grid import Cell, Plan
 from backend.inference.request import GenerationRequest, parse
-from backend.views import TaskView
+from backend.views import FileView, TaskView
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -187,13 +187,19 @@ def grid(
     return GridRun(service.client, plan, tasks, dict(tasks))
 
 
+def saved_loras(files: Iterable[FileView]) -> list[FileView]:
+    """Of what a training has written, every LoRA that is still there, oldest first; the finished one is the last.
+
+    What was saved at the very end is the finished one once more.
+    """
+    there = [file for file in files if file.size is not None]
+    ends = {file.step for file in there if file.kind == "lora"} - {None}
+    found = [
+        file for file in there if file.kind == "lora" or (file.kind == "checkpoint" and file.step not in ends)
+    ]
+    return sorted(found, key=lambda file: (file.kind == "lora", file.step or 0, file.epoch or 0))
+
+
 def checkpoints_of(task: TaskHandle) -> list[str]:
     """The paths, in the data folder, of every epoch that a training has saved and of its end, oldest first."""
-    files = [file for file in task.files() if file.size is not None]
-    # What was saved at the very end is the finished one once more.
-    ends = {file.step for file in files if file.kind == "lora"} - {None}
-    found = [
-        file for file in files if file.kind == "lora" or (file.kind == "checkpoint" and file.step not in ends)
-    ]
-    found.sort(key=lambda file: (file.step or 0, file.epoch or 0))
-    return [f"jobs/{task.id}/{file.path}" for file in found]
+    return [f"jobs/{task.id}/{file.path}" for file in saved_loras(task.files())]

@@ -41,7 +41,9 @@ def test_checkpoints_are_in_the_order_of_the_training_and_named_by_what_made_the
         {"kind": "checkpoint", "path": "output/a-step00000005.safetensors", "step": 5, "epoch": 1},
         {"kind": "sample", "path": "output/sample/x.png", "step": 5, "epoch": 1},
         {"kind": "state", "path": "output/a-state", "step": 5, "epoch": 1},
+        {"kind": "checkpoint", "path": "output/a-000003.safetensors", "step": 25, "epoch": 3, "size": None},
     ]
+    files = [{"size": 1, **file} for file in files]
     assert checkpoints("t", files) == [
         ("step 5", "jobs/t/output/a-step00000005.safetensors"),
         ("epoch 1", "jobs/t/output/a-000001.safetensors"),
