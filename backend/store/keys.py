@@ -63,6 +63,11 @@ PREFIXES: dict[str, str] = {
     "rq_queues": "rq:queues",
     "rq_queue": "rq:queue:",  # + service, or + instance queue name
     "rq_job": "rq:job:",
+    "rq_results": "rq:results:",  # + job
+    "rq_workers": "rq:workers",  # set; with ":" + queue those that listen on one
+    "rq_wip": "rq:wip:",  # + queue
+    "rq_finished": "rq:finished:",  # + queue
+    "rq_failed": "rq:failed:",  # + queue
 }
 
 

@@ -17,12 +17,12 @@ for _, id in ipairs(redis.call('SMEMBERS', P.held .. instance)) do
   back[#back + 1] = give_back(id, reason, counted, ARGV[4], at) or ''
 end
 local queue = 'instance-' .. instance
-for _, worker in ipairs(redis.call('SMEMBERS', 'rq:workers:' .. queue)) do
+for _, worker in ipairs(redis.call('SMEMBERS', P.rq_workers .. ':' .. queue)) do
   redis.call('DEL', worker)
-  redis.call('SREM', 'rq:workers', worker)
+  redis.call('SREM', P.rq_workers, worker)
 end
 redis.call('DEL', P.held .. instance, P.lease .. instance, P.rq_queue .. queue, P.rq_queue .. queue .. ':intermediate',
-  'rq:wip:' .. queue, 'rq:finished:' .. queue, 'rq:failed:' .. queue, 'rq:workers:' .. queue)
+  P.rq_wip .. queue, P.rq_finished .. queue, P.rq_failed .. queue, P.rq_workers .. ':' .. queue)
 redis.call('SREM', P.rq_queues, P.rq_queue .. queue)
 redis.call('SREM', P.instances, instance)
 redis.call('LPUSH', P.past, instance)

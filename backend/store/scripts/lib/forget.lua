@@ -6,6 +6,6 @@ local function forget_task(id)
     redis.call('LREM', P.dead .. t[1], 0, id)
     if redis.call('HGET', P.requests .. t[1], t[2]) == id then redis.call('HDEL', P.requests .. t[1], t[2]) end
   end
-  redis.call('UNLINK', P.task .. id, P.log .. id, P.scalars .. id, P.files .. id, P.rq_job .. id, 'rq:results:' .. id)
+  redis.call('UNLINK', P.task .. id, P.log .. id, P.scalars .. id, P.files .. id, P.rq_job .. id, P.rq_results .. id)
   redis.call('ZREM', P.finished, id)
 end
