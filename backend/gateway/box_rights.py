@@ -17,11 +17,11 @@ from typing import Any
 
 from backend import paths
 from backend.errors import Forbidden, InvalidInput, LorapoolError, NotFound, PathOutsideDataFolder
+from backend.gateway.box_needs import Scope, is_open, scope_of
 from backend.gateway.context import Gateway
 from backend.storage.gateway import ATTEMPT, INSTANCE, OVERTAKEN, TASK, Ticket
 from backend.store import tasks
 from backend.task import Task
-from backend.worker.needs import Scope, is_open, scope_of
 
 _REMEMBERED = 256
 _TRUSTED = 1.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.gateway.box_needs import Scope, is_open, scope_of
 from backend.service import Description, parse
 from backend.task import Task, TaskState
-from backend.worker.needs import Scope, is_open, scope_of
 
 SERVICE: Description = parse({"metadata": {"name": "any", "type": "ScalableJob"}}).description
 
