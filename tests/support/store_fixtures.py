@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,15 +12,22 @@ from backend.store.embedded import EmbeddedStore
 from tests.support.store_world import World
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    """A store of its own for the tests of one process."""
-    server = EmbeddedStore(tmp_path_factory.mktemp("store"))
+@contextmanager
+def running_store(folder: Path) -> Iterator[EmbeddedStore]:
+    """A store in `folder`, stopped at the end."""
+    server = EmbeddedStore(folder)
     server.start()
     try:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """A store of its own for the tests of one process."""
+    with running_store(tmp_path_factory.mktemp("store")) as server:
+        yield server
 
 
 @pytest.fixture

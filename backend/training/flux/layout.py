@@ -19,7 +19,8 @@ from backend.training.model_folder import ModelFacts, read_json
 from backend.training.single_file import Shapes
 
 _MODEL = "pretrained_model_name_or_path"
-_PREFIX = "model.diffusion_model."
+PREFIX = "model.diffusion_model."
+"""How names begin in files that hold more than the transformer, or once did."""
 _PACKING = 2
 _NATIVE = 1024
 _TRAIN_TIMESTEPS = 1000
@@ -215,7 +216,7 @@ def _t5_tokenizer(encoder: Path) -> Path:
 
 def _transformer(shapes: Shapes) -> dict[str, Any] | None:
     """The configuration of diffusers' transformer for the original's weights."""
-    shapes = {name.removeprefix(_PREFIX): shape for name, shape in shapes.items()}
+    shapes = {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
     try:
         width, channels = shapes["img_in.weight"]
         head = shapes[f"{DOUBLE}.0.img_attn.norm.query_norm.scale"][0]

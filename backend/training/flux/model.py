@@ -25,12 +25,10 @@ from transformers import (
 from backend.errors import InvalidArgument
 from backend.training import clip_vocabulary
 from backend.training.flux import names
-from backend.training.flux.layout import FluxLayout, Part
+from backend.training.flux.layout import PREFIX, FluxLayout, Part
 from backend.training.flux.text import ClipPooled
 from backend.training.model import BaseModel
 from backend.training.text import Learning, Text, Tokens
-
-_PREFIX = "model.diffusion_model."
 
 
 def load(layout: FluxLayout, dtype: torch.dtype) -> BaseModel:
@@ -125,7 +123,7 @@ def to_diffusers(tensors: Mapping[str, Tensor], layout: FluxLayout) -> dict[str,
     Raises:
         KeyError: one is missing.
     """
-    given = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    given = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     found: dict[str, Tensor] = {}
     for module in names.modules(layout.doubles, layout.singles, guided=layout.guided):
         for kind in ("weight", "bias"):

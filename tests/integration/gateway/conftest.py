@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from backend.client import Client
+from backend.store.connection import Store
 from tests.support.gateway_box import Box
 
 _NUMBERS = itertools.count(1)
@@ -35,3 +37,18 @@ def own_box(tmp_path: Path) -> Iterator[Box]:
 def name() -> str:
     """A service name that no other test uses."""
     return f"svc{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def client(box: Box) -> Iterator[Client]:
+    """The SDK, with the deployment's token."""
+    with box.client() as client:
+        yield client
+
+
+@pytest.fixture
+def store(box: Box) -> Iterator[Store]:
+    """The store behind that gateway."""
+    store = box.store()
+    yield store
+    store.close()

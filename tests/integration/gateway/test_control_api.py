@@ -6,7 +6,6 @@ import concurrent.futures
 import itertools
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,6 @@ from backend.store.tasks import NewTask
 from backend.views import TaskView
 from tests.support.gateway_box import TOKEN, Box, eventually, free_port
 from tests.support.pretend import PretendInstance, progress, sample
-
-
-@pytest.fixture
-def client(box: Box) -> Iterator[Client]:
-    with box.client() as client:
-        yield client
-
-
-@pytest.fixture
-def store(box: Box) -> Iterator[Store]:
-    store = box.store()
-    yield store
-    store.close()
 
 
 def test_what_one_is_talking_to(box: Box, client: Client, name: str) -> None:

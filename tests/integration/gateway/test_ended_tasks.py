@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +18,6 @@ from backend.task import TaskState
 from backend.worker import result_file
 from tests.support.gateway_box import TOKEN, Box
 from tests.support.pretend import PretendInstance, progress
-
-
-@pytest.fixture
-def client(box: Box) -> Iterator[Client]:
-    with box.client() as client:
-        yield client
-
-
-@pytest.fixture
-def store(box: Box) -> Iterator[Store]:
-    store = box.store()
-    yield store
-    store.close()
 
 
 def trained(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,12 +16,6 @@ from backend.service import parse, with_part
 from backend.store import instances, services
 from tests.support.gateway_box import TOKEN, Box, eventually
 from tests.support.pretend import PretendInstance
-
-
-@pytest.fixture
-def client(box: Box) -> Iterator[Client]:
-    with box.client() as client:
-        yield client
 
 
 def described(name: str, **more: Any) -> dict[str, Any]:

@@ -15,18 +15,15 @@ from backend.store import backup, instances, tasks
 from backend.store.connection import Store
 from backend.store.embedded import EmbeddedStore
 from backend.task import TaskState
+from tests.support.store_fixtures import running_store
 from tests.support.store_world import World
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
     """A store on another machine."""
-    server = EmbeddedStore(tmp_path_factory.mktemp("other"))
-    server.start()
-    try:
+    with running_store(tmp_path_factory.mktemp("other")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from backend.store.call import command
 from backend.store.connection import AsyncStore, Store
 from backend.store.embedded import EmbeddedStore
 from backend.store.keys import key
+from tests.support.store_fixtures import running_store
 from tests.support.store_world import World
 
 OVER = "maxmemory"
@@ -27,12 +28,8 @@ OVER = "maxmemory"
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[EmbeddedStore]:
     """A server that a test may kill."""
-    server = EmbeddedStore(tmp_path)
-    server.start()
-    try:
+    with running_store(tmp_path) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
