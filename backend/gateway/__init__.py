@@ -21,7 +21,8 @@
 `tasks_api.py`        tasks, logs, files; `submit.py` takes a task; `task_stream.py` follows one
 `deleting.py`         removes a task; `job_files.py` what it has left on the disk
 `loras_api.py`        the LoRAs of many as one zip, which `zipped.py` makes
-`box_files.py`        files for boxes that do not see the data folder: `box_needs.py` what a task uses, `box_rights.py` who may
+`box_files.py`        files for boxes that do not see the data folder; `box_needs.py` says what a task uses,
+                      `box_rights.py` who may
 `bounded.py`          no body is read without end
 `task_views.py`       records as views
 `metrics.py`          counters for Prometheus; `gauges.py` what the deployment looks like
