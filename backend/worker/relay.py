@@ -13,6 +13,7 @@ import contextlib
 import logging
 import ssl
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -40,6 +41,7 @@ class Relay:
         self._said = ""
         self._begun = threading.Event()
         self._ending: asyncio.Event | None = None
+        self._carried: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     @property
@@ -67,32 +69,33 @@ class Relay:
 
     async def _serve(self) -> None:
         self._ending = asyncio.Event()
-        server = await asyncio.start_unix_server(self._connected, self._socket)
+        server = await asyncio.start_unix_server(self._accepted, self._socket)
         self._socket.chmod(0o600)
         self._begun.set()
         await self._ending.wait()
+        # Nobody finds the socket any more; whoever was just let in is carried only while the others end. The
+        # server goes last: one that is closed with a connection on its doorstep loses that without closing it.
+        self._socket.unlink(missing_ok=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._carried:
+                task.cancel()
+            await asyncio.wait(others)
         server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._carried.discard(task)
+            writer.transport.abort()
+
+        task = asyncio.create_task(self._carry(reader, writer))
+        self._carried.add(task)
+        task.add_done_callback(ended)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with connect(
-                self._url,
-                additional_headers={"Authorization": self._token},
-                open_timeout=_CONNECT,
-                ping_interval=BEAT,
-                ping_timeout=DEAD - BEAT,
-                close_timeout=1.0,
-                max_size=None,
-                compression=None,
-            ) as far:
+            async with self._far() as far:
                 self._say("")
                 await _pump(reader, writer, far)
-        except asyncio.CancelledError:
-            pass  # the relay is being closed
         except InvalidStatus as error:
             self._say(_refusal(error))
         except (OSError, InvalidHandshake, ConnectionClosed, ssl.SSLError, TimeoutError) as error:
@@ -101,6 +104,27 @@ class Relay:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    @contextlib.asynccontextmanager
+    async def _far(self) -> AsyncIterator[ClientConnection]:
+        """The gateway's end. Its socket is closed in any case: a cancelled farewell alone would leave it open."""
+        far = await connect(
+            self._url,
+            additional_headers={"Authorization": self._token},
+            open_timeout=_CONNECT,
+            ping_interval=BEAT,
+            ping_timeout=DEAD - BEAT,
+            close_timeout=1.0,
+            max_size=None,
+            compression=None,
+        )
+        try:
+            yield far
+        finally:
+            try:
+                await far.close()
+            finally:
+                far.transport.abort()
 
     def _say(self, trouble: str) -> None:
         """Log what is wrong, once, and that it is over."""

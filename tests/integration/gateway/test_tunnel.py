@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +85,32 @@ def test_a_service_s_token_is_not_enough(box: Box, name: str) -> None:
             additional_headers={"Authorization": "the-service-s-own"},
         )
     assert refusal.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("leave_first", [True, False])
+def test_a_relay_that_is_closed_leaves_no_connection_behind(
+    box: Box, tmp_path: Path, leave_first: bool
+) -> None:
+    """Also of clients that come or go in that moment; an open socket would be a warning, and so an error."""
+    for attempt in range(40):
+        far = Relay(box.url, TOKEN, tmp_path / f"s{attempt}")
+        far.start()
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in clients:
+            client.connect(far.url.removeprefix("unix://"))
+            client.send(b"PING\r\n")
+        clients[0].recv(1)
+        if leave_first:
+            for client in clients[1:]:
+                client.recv(1)
+            for client in clients:
+                client.close()
+            time.sleep(attempt % 10 / 4000)
+        far.close()
+        for client in clients:
+            client.close()
+    del far
+    gc.collect()
 
 
 def test_a_gateway_that_comes_back_is_found_again(own_box: Box, tmp_path: Path) -> None:
