@@ -100,7 +100,11 @@ class Launcher(Protocol):
         """
 
     def adopt(self, instance: Instance) -> bool:
-        """Watch an instance that an earlier supervisor started, if it can be reached; False when it surely is gone."""
+        """Watch an instance that an earlier supervisor started, if it can be reached; False when it surely is gone.
+
+        Also of one that is starting: False says that as far as can be seen nothing of its name was ever begun. The
+        supervisor believes it when it has been said for a while.
+        """
 
     def holds(self, instance: str) -> bool:
         """Whether this very launcher started or adopted the instance, and has not told its end yet."""

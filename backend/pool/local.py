@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
 import selectors
@@ -72,6 +74,8 @@ class LocalLauncher:
         logs = self._settings.data_dir / paths.LOGS
         logs.mkdir(mode=0o700, exist_ok=True)
         output = os.open(logs / _LOG.format(order.instance), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with contextlib.suppress(OSError):  # a folder without locks: its start is judged by time alone
+            fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             place = fork_child(
                 self._templates.plain,
@@ -123,9 +127,11 @@ class LocalLauncher:
         return ended
 
     def adopt(self, instance: Instance) -> bool:
-        """Watch an instance that another supervisor started here; False when its process is gone."""
-        if instance.place is None or not self._reaches(instance):
+        """Watch an instance that another supervisor started here; False when its process is gone, or never was."""
+        if not self._reaches(instance):
             return True
+        if instance.place is None:
+            return self.holds(instance.id) or self._has_process(instance.id)
         with self._lock:
             if instance.id in self._places:
                 return True
@@ -135,6 +141,20 @@ class LocalLauncher:
             self._adopted.add(instance.id)
         log.info("instance %s of %s goes on", instance.id, instance.service)
         return True
+
+    def _has_process(self, instance: str) -> bool:
+        """Whether somebody may have the log of an instance open: its lock is held from its order to its end."""
+        try:
+            output = os.open(self._settings.data_dir / paths.LOGS / _LOG.format(instance), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(output, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(output)
+        return False
 
     def holds(self, instance: str) -> bool:
         """Whether this launcher started or adopted the instance, and has not told its end."""

@@ -1,8 +1,8 @@
 """Notices instances that are no more, sees that nothing of them runs on, and gives their tasks back.
 
-An instance is lost when its process is gone, when its lease is over, or when it did not come up in time. What it ran
-is ended before its tasks go back, so that two runs never write into one job folder: by its launcher, or, where that
-cannot reach it, by the instance itself when its lease is over.
+An instance is lost when its process is gone, when its lease is over, when it did not come up in time, or when nothing
+of its start is anywhere. What it ran is ended before its tasks go back, so that two runs never write into one job
+folder: by its launcher, or, where that cannot reach it, by the instance itself when its lease is over.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from collections.abc import Mapping, Set
 from backend.instance import Instance, InstanceState
 from backend.pool.clock import Clock, SystemClock
 from backend.pool.launcher import Launcher, Progress
+from backend.pool.lost_starts import LostStarts
 from backend.store import instances
 from backend.store.connection import Store
 
 log = logging.getLogger("lorapool.supervisor")
+
+_NEVER_BEGUN = "its start was ordered and never begun: the supervisor that ordered it ended in that moment"
 
 
 class Reaper:
@@ -42,6 +45,7 @@ class Reaper:
         self._judge_from = self._clock.monotonic() + grace
         self._lost: dict[str, str] = {}
         self._noted: dict[str, str] = {}
+        self._lost_starts = LostStarts()
 
     def store_was_away(self) -> None:
         """Give every instance the time to renew its lease."""
@@ -58,6 +62,7 @@ class Reaper:
         present = {instance.id for instance in found}
         self._lost = {name: why for name, why in self._lost.items() if name in present}
         self._lost |= {exit.instance: exit.reason for exit in self._launcher.exits()}
+        self._lost |= dict.fromkeys(self._never_begun(found), _NEVER_BEGUN)
         progress = self._launcher.progress()
         for instance in found:
             at = progress.get(instance.id)
@@ -99,6 +104,16 @@ class Reaper:
         if instance.lease_left <= 0 and self._clock.monotonic() > self._judge_from:
             return "its lease is over: it stopped giving signs of life"
         return ""
+
+    def _never_begun(self, found: list[Instance]) -> set[str]:
+        """Starts of which nothing is anywhere. One that has spoken has a lease, and is judged by that first."""
+        judged = self._clock.monotonic() > self._judge_from
+        starts = {
+            each.id: not judged or each.lease_left > 0 or self._launcher.adopt(each)
+            for each in found
+            if each.state is InstanceState.STARTING
+        }
+        return self._lost_starts.judge(starts, self._clock.monotonic())
 
     def _late(self, instance: Instance, at: Progress | None) -> str:
         """Why a start has taken too long: each stage of it has the whole deadline, or what the launcher gives it."""

@@ -48,9 +48,9 @@ class PoolBox:
         self._worlds: list[PoolWorld] = []
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def supervisor(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a supervisor."""
-        return self._start(_SUPERVISOR, environment)
+    def supervisor(self, first: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        """Start a supervisor; `first` is code that its process runs before."""
+        return self._start(first + _SUPERVISOR, environment)
 
     def worker(self, service: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start an instance by hand."""

@@ -194,10 +194,6 @@ class KubernetesLauncher:
             self._present = {each.id: each for each in present}
             self._ordered -= self._present.keys()
             self._told &= self._watching.pods().keys() | self._present.keys() | self._wishes.keys()
-        for each in present:
-            if each.state is InstanceState.STARTING and not self.adopt(each):
-                # What an earlier supervisor had ordered, and nobody will ever see come up.
-                self._end(each.id, "its pod is gone")
 
     def close(self) -> None:
         """Stop watching and let the calls that are under way end; pods go on."""

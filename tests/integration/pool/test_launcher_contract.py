@@ -192,6 +192,18 @@ class TestSuccession:
         assert rig.eventually(lambda: not rig.launcher.adopt(instance) or rig.ends_of(instance.id))
         assert wait_until(lambda: rig.launcher.kill(rig.find(instance.id)), PATIENCE)
 
+    def test_a_start_that_nobody_carried_out_is_told_from_one_that_is_under_way(self, rig: Rig) -> None:
+        begun, never = rig.order(), rig.note(created_at=time.time() - 60)
+        assert rig.eventually(lambda: begun.id in rig.traces())
+        rig.abandon()
+        rig.next_supervisor()
+        assert rig.eventually(lambda: not rig.launcher.adopt(never))
+        assert not rig.launcher.holds(never.id)
+        assert rig.launcher.kill(never), "nothing is left of it"
+        for _ in range(5):
+            rig.look()
+            assert rig.launcher.adopt(begun), "as it was when it was noted: it has said nothing yet"
+
     def test_an_orphan_is_ended(self, rig: Rig) -> None:
         instance = rig.up()
         rig.abandon()

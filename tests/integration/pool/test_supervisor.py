@@ -16,6 +16,15 @@ from tests.support.pool_box import PATIENCE, PoolBox, PoolWorld
 
 LONG = "echo up; sleep 600"
 
+DIES_BEFORE_A_START = """
+import os
+from backend.pool.local import LocalLauncher
+begin = LocalLauncher.start
+LocalLauncher.start = lambda self, order: os.kill(os.getpid(), 9) if order.service == "{}" else begin(self, order)
+"""
+SOON_LOST = "import backend.pool.lost_starts as lost_starts; lost_starts.JUST_NOW = 0.5\n"
+"""Code that a supervisor's process runs before."""
+
 
 class TestWork:
     def test_tasks_run_one_after_another_on_a_warm_instance(self, world: PoolWorld) -> None:
@@ -148,19 +157,26 @@ class TestDeaths:
         assert world.log(task)[-2:] == ["up", "over"]
 
     def test_what_runs_goes_on_under_the_next_supervisor(self, own: PoolBox) -> None:
-        first = own.supervisor()
-        world = own.world()
+        world, other = own.world(), own.world()
+        first = own.supervisor(DIES_BEFORE_A_START.format(other.service))
         gate = own.data_dir / "gate"
         task = world.submit(f"echo up; while [ ! -e {gate} ]; do sleep 0.1; done; echo over")
         instance = world.running_task(task).instance
-        own.stop(first, signal.SIGKILL)
-        own.supervisor()
+        # given a supervisor that is killed after it has noted another instance and before it has forked it
+        wanted = other.submit("true")
+        assert first.wait(PATIENCE) == -signal.SIGKILL
+        (never_begun,) = other.here()
+        own.supervisor(SOON_LOST, LORAPOOL_START_DEADLINE="3600")
         # the next one takes over at once, and does not start what is there already
         assert wait_until(lambda: f"instance {instance} of {world.service} goes on" in own.log, PATIENCE)
         gate.touch()
         found = world.result(task)
         assert (found.state, len(found.attempts)) == (TaskState.SUCCEEDED, 1)
         assert world.result(world.submit("true")).instance == instance
+        # what was never begun holds nobody up, whatever time a start may take
+        assert other.result(wanted).state is TaskState.SUCCEEDED
+        assert other.find(never_begun).state is InstanceState.GONE
+        assert "never begun" in other.find(never_begun).reason
         # and it notices the end of the one that it has adopted
         os.kill(world.pid(instance), signal.SIGKILL)
         assert wait_until(lambda: world.find(instance).state is InstanceState.GONE, PATIENCE)

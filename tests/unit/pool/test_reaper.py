@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from backend.instance import InstanceState, Place
+from backend.pool.clock import SystemClock
 from backend.pool.launcher import Progress
+from backend.pool.lost_starts import JUST_NOW
 from backend.pool.pool import read_instances
 from backend.pool.reaper import Reaper
 from backend.processes import wait_until
@@ -117,6 +119,51 @@ def test_one_that_does_not_come_up(box: Box, monkeypatch: pytest.MonkeyPatch) ->
     box.reap()
     assert box.instance_state(instance) is InstanceState.GONE
     assert "30 s" in box.find(instance).reason
+
+
+class TestNeverBegun:
+    """Of a start that an earlier supervisor has noted, and of which the launcher has nothing."""
+
+    def later(self, box: Box, seconds: float) -> None:
+        """A pass so many seconds from now."""
+        clock = SystemClock()
+        now, wall = clock.monotonic() + seconds, clock.time() + seconds
+        box.reaper._clock = SimpleNamespace(monotonic=lambda: now, time=lambda: wall)
+        box.reap()
+
+    def test_it_is_buried_long_before_its_deadline(self, box: Box) -> None:
+        instance = box.instance(ready=False, lease=0)
+        box.launcher.vanished.add(instance)
+        self.later(box, 1.0)
+        assert box.instance_state(instance) is InstanceState.STARTING, "it may show itself yet"
+        self.later(box, 1.0 + JUST_NOW)
+        assert box.instance_state(instance) is InstanceState.GONE
+        assert "never begun" in box.find(instance).reason
+
+    def test_one_that_the_launcher_has_is_left_to_its_deadline(self, box: Box) -> None:
+        instance = box.instance(ready=False, lease=0)
+        for seconds in (1.0, 1.0 + JUST_NOW, START_DEADLINE - 1):
+            self.later(box, seconds)
+        assert box.instance_state(instance) is InstanceState.STARTING
+
+    def test_one_that_has_spoken_is_judged_by_its_lease(self, box: Box) -> None:
+        instance = box.instance(ready=False)
+        box.launcher.vanished.add(instance)
+        for seconds in (1.0, 2.0 + JUST_NOW):
+            self.later(box, seconds)
+        assert box.instance_state(instance) is InstanceState.STARTING
+        box.expire_lease(instance)
+        for seconds in (3.0 + JUST_NOW, 3.0 + 2 * JUST_NOW):
+            self.later(box, seconds)
+        assert box.instance_state(instance) is InstanceState.GONE
+
+    def test_one_that_could_not_speak_while_the_store_was_away_gets_the_time_to(self, box: Box) -> None:
+        instance = box.instance(ready=False, lease=0)
+        box.launcher.vanished.add(instance)
+        box.reaper = box.new_reaper(grace=START_DEADLINE / 2)
+        for seconds in (1.0, 2.0 + JUST_NOW):
+            self.later(box, seconds)
+        assert box.instance_state(instance) is InstanceState.STARTING
 
 
 def test_one_that_begins_none_of_its_tasks(box: Box) -> None:

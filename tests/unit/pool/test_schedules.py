@@ -278,6 +278,20 @@ class Schedules(RuleBasedStateMachine):
         self.pool.save()
         self._new_supervisor()
 
+    @precondition(lambda self: self._counted() < self.bounds[1])
+    @rule()
+    def another_supervisor_after_one_that_ended_in_a_start(self) -> None:
+        name = f"i{next(self.numbers):03}"
+        where = {"launcher": self.launcher.name, "host": self.launcher.host, "device": "cpu"}
+        self.store.run_all(instances.create(name, SERVICE, slots=1, **where, created_at=self.clock.time()))
+        self.launcher.vanished.add(name)
+        self._of(name).alive = False
+        self.another_supervisor()
+        self._pass()
+
+    def _counted(self) -> int:
+        return sum(i.state in PRESENT for i in self._see().instances)
+
     # what instances and time do
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 16.0, 31.0]))
