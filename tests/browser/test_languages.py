@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from kohya_adapter.fields import FIELDS
 from tests.browser.fake_gateway import FakeGateway, instance, progress
 from tests.browser.stage import DESKTOP, FrontEnd, serving
 from tests.browser.test_jobs_page import picture
@@ -103,7 +102,6 @@ MAKING = 60_000
 def marked(front_end: FrontEnd) -> Iterator[str]:
     """A front end that has one more language: every text is itself, within brackets."""
     texts = texts_of_the_modules() | texts_of_the_server()
-    texts |= {text for field in FIELDS for text in (field.label, field.help)}
     catalogue = {
         "name": "⟦⟧",
         "texts": {text: f"⟦{text}⟧" for text in texts},
