@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import secrets
 import time
@@ -40,8 +41,9 @@ from backend.gateway.body import read_body
 from backend.gateway.box_rights import Permit, Permits
 from backend.gateway.context import Gateway
 from backend.storage import incoming
-from backend.storage.gateway import PREFIX
-from backend.storage.incoming import Hashes, tag_of
+from backend.storage.gateway import PREFIX, SHA256
+from backend.storage.hashes import Hashes, Uploads, read_and_hash
+from backend.storage.incoming import tag_of
 from backend.store import accounts
 from backend.worker import result_file
 
@@ -64,6 +66,7 @@ class BoxFiles:
         self._gateway = gateway
         self._permits = Permits(gateway)
         self._hashes = Hashes()
+        self._uploads = Uploads()
         self._root = gateway.settings.data_dir
         self._json: dict[tuple[str, str], Callable[[Permit, str, Request], Awaitable[object]]] = {
             ("GET", "needs"): self._needs,
@@ -147,28 +150,42 @@ class BoxFiles:
         return {"path": path, "size": file.stat().st_size, "etag": tag, "sha256": sha256}
 
     async def _send(self, file: Path, request: Request, send: Send) -> None:
+        """A file's bytes, with its SHA-256 where that is known by then; else it is worked out while they go."""
         _need_file(file, file.name)
-        with await asyncio.to_thread(file.open, "rb") as opened:
-            status = os.fstat(opened.fileno())
-            if request.headers.get("if-match", "").strip('"') != tag_of(status):
+        descriptor = await asyncio.to_thread(os.open, file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            tag = tag_of(status)
+            if request.headers.get("if-match", "").strip('"') != tag:
                 raise Changed(f"{file.name} has changed; ask for it anew")
-            begin = _beginning(request.headers.get("range", ""))
-            opened.seek(begin)
+            begin = os.lseek(descriptor, _beginning(request.headers.get("range", "")), os.SEEK_SET)
             left = max(0, status.st_size - begin)
+            hashing = None if begin or self._hashes.known(file, tag) else hashlib.sha256()
+            data = await asyncio.to_thread(read_and_hash, descriptor, min(_CHUNK, left), hashing)
+            self._note_sent(file, descriptor, tag, hashing if len(data) == left else None)
             headers = [
                 (b"content-length", str(left).encode()),
                 (b"content-type", b"application/octet-stream"),
+                (SHA256.encode(), self._hashes.known(file, tag).encode()),
             ]
             await send({"type": "http.response.start", "status": 206, "headers": headers})
             while left:
-                data = await asyncio.to_thread(opened.read, min(_CHUNK, left))
                 if not data or await request.is_disconnected():
                     # Cut short by somebody: the connection ends before what was promised, and the box notices.
                     raise ClientDisconnect
                 left -= len(data)
                 await send({"type": "http.response.body", "body": data, "more_body": bool(left)})
+                data = await asyncio.to_thread(read_and_hash, descriptor, min(_CHUNK, left), hashing)
             if not status.st_size - begin:
                 await send({"type": "http.response.body", "body": b""})
+            self._note_sent(file, descriptor, tag, hashing)
+        finally:
+            os.close(descriptor)
+
+    def _note_sent(self, file: Path, descriptor: int, tag: str, hashed: hashlib._Hash | None) -> None:
+        """Remember the hash of a file that was read from its beginning to its end, if it is still what it was then."""
+        if hashed is not None and tag_of(os.fstat(descriptor)) == tag:
+            self._hashes.keep(file, tag, hashed.hexdigest())
 
     async def _body(self, request: Request) -> bytes:
         return await read_body(request.receive, limit=_LARGEST_BODY, seconds=_BODY_SECONDS)
@@ -188,13 +205,13 @@ class BoxFiles:
 
     async def _parts(self, permit: Permit, path: str, request: Request) -> object:
         part, size = self._part(permit, path, request), _number(request, "size")
-        return {"parts": await asyncio.to_thread(incoming.parts, part, max(1, size))}
+        return {"parts": await self._uploads.parts(part, max(1, size))}
 
     async def _put_part(self, permit: Permit, path: str, request: Request) -> object:
         part = self._part(permit, path, request)
         data = await self._body(request)
         offset, md5 = _number(request, "offset"), request.query_params.get("md5", "")
-        await asyncio.to_thread(incoming.put_part, part, offset, data, md5)
+        await self._uploads.put_part(part, offset, data, md5)
         return {}
 
     async def _abandon(self, permit: Permit, path: str, request: Request) -> object:
@@ -204,7 +221,8 @@ class BoxFiles:
     async def _complete(self, permit: Permit, path: str, request: Request) -> object:
         part, sha256 = self._part(permit, path, request), request.query_params.get("sha256", "")
         file = permit.to_write(path)
-        await asyncio.to_thread(incoming.complete, part, file, sha256)
+        found = await self._uploads.sha256(part)
+        await asyncio.to_thread(incoming.complete, part, file, sha256, found)
         self._hashes.note(file, sha256)
         return {}
 

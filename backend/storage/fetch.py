@@ -21,7 +21,7 @@ from pathlib import Path
 from backend.errors import RunFailed, StorageUnavailable
 from backend.paths import MOUNTS
 from backend.storage.mounts import Mount
-from backend.storage.objects import Remote
+from backend.storage.objects import Came, Remote
 from backend.storage.records import STATE, Record, Records, held, md5_of, sha256_of
 from backend.storage.source import Source
 
@@ -173,14 +173,14 @@ class Fetcher:
         fresh = self._records.temporary(remote.path, remote.etag)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._store.download(remote, fresh, moved)
+            came = self._store.download(remote, fresh, moved)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             fresh.unlink(missing_ok=True)
             raise NoRoom(f"the disk of this machine is full: {remote.path} could not be fetched") from None
         try:
-            sha256 = self._proved(remote, fresh)
+            sha256 = self._proved(remote, fresh, came)
             fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
@@ -188,16 +188,22 @@ class Fetcher:
         with done.lock:
             done.files += 1
 
-    def _proved(self, remote: Remote, file: Path) -> str:
+    def _proved(self, remote: Remote, file: Path, came: Came) -> str:
         """The SHA-256 of a file that came, once it is what the store says that it has."""
-        sha256 = sha256_of(file)
+        sha256 = came.sha256 or sha256_of(file)
         good = file.stat().st_size == remote.size and (not remote.md5 or md5_of(file) == remote.md5)
         if good and not remote.md5:
-            now, noted = self._store.head(remote.path)
-            good = now.etag == remote.etag and noted in ("", sha256)
+            good = self._noted(remote, came) in ("", sha256)
         if not good:
             raise StorageUnavailable(f"{self._store.url}{remote.path} changed or was damaged on its way")
         return sha256
+
+    def _noted(self, remote: Remote, came: Came) -> str | None:
+        """The SHA-256 that the store has for this version of a file, '' where it has none; None: there is another."""
+        if came.noted:
+            return came.noted
+        now, noted = self._store.head(remote.path)
+        return noted if now.etag == remote.etag else None
 
     def _note(self, target: Path, remote: Remote, sha256: str) -> None:
         status = target.stat()

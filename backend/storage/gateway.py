@@ -17,11 +17,13 @@ from urllib.parse import quote
 import httpx
 
 from backend.errors import StorageUnavailable
-from backend.storage.objects import Part, Remote
+from backend.storage.objects import Came, Part, Remote
 from backend.storage.source import Unwanted
 
 PREFIX = "/api/v1/box"
 TASK, ATTEMPT, INSTANCE = "x-lorapool-task", "x-lorapool-attempt", "x-lorapool-instance"
+SHA256 = "x-lorapool-sha256"
+"""Of the version of a file whose bytes an answer has, or has a part of; empty where it is not known yet."""
 OVERTAKEN, NO_SPACE = 410, 507
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0, pool=60.0)
 _HASHING = httpx.Timeout(600.0, connect=5.0, pool=60.0)
@@ -116,20 +118,29 @@ class GatewayStore:
         said = self._json("GET", "/hash", path=path, timeout=_HASHING)
         return _remote(said), str(said["sha256"])
 
-    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
-        """Copy into a file, going on behind what that holds already."""
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> Came:
+        """Copy into a file, going on behind what that holds already, which is read to be in the hash."""
         have = to.stat().st_size if to.exists() else 0
         if have > remote.size:
             have = 0
         moved(have)
-        headers = {"If-Match": f'"{remote.etag}"', "Range": f"bytes={have}-"}
-        with to.open("r+b" if have else "wb") as file:
-            file.seek(have)
-            if have < remote.size:
-                self._receive(remote.path, headers, lambda data: moved(file.write(data)))
-            file.truncate()
+        sha256, noted = hashlib.sha256(), ""
 
-    def _receive(self, path: str, headers: dict[str, str], take: Callable[[bytes], None]) -> None:
+        def take(data: bytes) -> None:
+            sha256.update(data)
+            moved(file.write(data))
+
+        with to.open("r+b" if have else "wb") as file:
+            while file.tell() < have:
+                sha256.update(file.read(min(_CHUNK, have - file.tell())))
+            if have < remote.size:
+                headers = {"If-Match": f'"{remote.etag}"', "Range": f"bytes={have}-"}
+                noted = self._receive(remote.path, headers, take)
+            file.truncate()
+        return Came(sha256.hexdigest(), noted)
+
+    def _receive(self, path: str, headers: dict[str, str], take: Callable[[bytes], None]) -> str:
+        """Take a file's bytes as they come; its SHA-256 as the gateway notes it, or ''."""
         try:
             with self._http.stream("GET", f"/files/{quote(path)}", headers=headers) as answer:
                 if answer.status_code != httpx.codes.PARTIAL_CONTENT:
@@ -137,6 +148,7 @@ class GatewayStore:
                     self._refuse(answer)
                 for data in answer.iter_raw(_CHUNK):
                     take(data)
+                return str(answer.headers.get(SHA256, ""))
         except httpx.HTTPError as error:
             raise self._away(error) from None
 
@@ -148,9 +160,8 @@ class GatewayStore:
         """The id of an upload of this content: the same each time, so that it goes on after a restart."""
         return hashlib.sha256(f"{path}\n{sha256}".encode()).hexdigest()[:24]
 
-    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int) -> Part:
+    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int, md5: str) -> Part:
         """Send one part, which begins at `offset`."""
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
         self._ask("PUT", f"/parts/{quote(path)}", content=data, upload=upload, offset=offset, md5=md5)
         return Part(number, md5)
 

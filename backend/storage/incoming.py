@@ -6,7 +6,6 @@ nobody ever sees half a file. Blocking: for threads.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import hashlib
@@ -24,7 +23,6 @@ from backend.storage.records import sha256_of
 SPARE = 256 << 20
 """Bytes of the gateway's disk that are left free: the store's file has to grow, too."""
 _UPLOAD = re.compile(r"[0-9a-f]{8,64}")
-_REMEMBERED = 50_000
 
 
 class NoSpace(LorapoolError):
@@ -49,33 +47,6 @@ def trouble(error: OSError) -> LorapoolError:
 def tag_of(status: os.stat_result) -> str:
     """The entity tag of a file: another one whenever it was written to."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-class Hashes:
-    """SHA-256 of files, each worked out once for each version of it. For one event loop."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[str, str]] = {}
-        self._one = asyncio.Semaphore(1)  # the disk reads one file as fast as two
-
-    async def of(self, file: Path) -> tuple[str, str]:
-        """Entity tag and SHA-256."""
-        tag = tag_of(file.stat())
-        async with self._one:
-            known = self._known.get(file)
-            if known is None or known[0] != tag:
-                known = (tag, await asyncio.to_thread(sha256_of, file))
-                self._keep(file, known)
-        return known
-
-    def note(self, file: Path, sha256: str) -> None:
-        """Remember that of a file that has just arrived."""
-        self._keep(file, (tag_of(file.stat()), sha256))
-
-    def _keep(self, file: Path, known: tuple[str, str]) -> None:
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[file] = known
 
 
 def listing(file: Path, path: str, root: Path) -> list[dict[str, object]]:
@@ -131,37 +102,45 @@ def part_of(file: Path, upload: str) -> Path:
     return file.with_name(f".{file.name}.{upload}.part")
 
 
-def parts(part: Path, size: int) -> list[str]:
-    """The MD5 of each whole part that has arrived."""
-    found = []
+def parts(part: Path, size: int) -> tuple[list[str], os.stat_result | None, hashlib._Hash]:
+    """The MD5 of each whole part that has arrived; what the file was, None when it was written to meanwhile or is not
+    there; the SHA-256 of those parts."""
+    found: list[str] = []
+    sha256 = hashlib.sha256()
     try:
         with part.open("rb") as opened:
+            before = os.fstat(opened.fileno())
             while len(data := opened.read(size)) == size:
                 found.append(hashlib.md5(data, usedforsecurity=False).hexdigest())
+                sha256.update(data)
+            after = os.fstat(opened.fileno())
     except FileNotFoundError:
-        pass
-    return found
+        return [], None, sha256
+    return found, after if tag_of(before) == tag_of(after) else None, sha256
 
 
-def put_part(part: Path, offset: int, data: bytes, md5: str) -> None:
-    """Write a part where it belongs: no further than what is there already."""
+def put_part(part: Path, offset: int, data: bytes, md5: str) -> tuple[os.stat_result, os.stat_result]:
+    """Write a part where it belongs: no further than what is there already. The file's status before and after."""
     if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
         raise Damaged("a part was damaged on its way; it is sent again")
     _room(part, len(data))
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "wb") as opened:
-        if offset > os.fstat(descriptor).st_size:
+        before = os.fstat(descriptor)
+        if offset > before.st_size:
             raise Damaged("what comes before this part is missing; it is sent again from there")
         opened.seek(offset)
         opened.write(data)
         opened.truncate()
+        opened.flush()
+        return before, os.fstat(descriptor)
 
 
-def complete(part: Path, file: Path, sha256: str) -> None:
-    """Have the parts take the place of the file."""
+def complete(part: Path, file: Path, sha256: str, found: str = "") -> None:
+    """Have the parts take the place of the file. `found` is their SHA-256 where it was worked out as they came."""
     if not part.exists() and file.exists() and sha256_of(file) == sha256:
         return  # the answer to the first time this was asked got lost
-    if not part.exists() or sha256_of(part) != sha256:
+    if not part.exists() or (found or sha256_of(part)) != sha256:
         part.unlink(missing_ok=True)
         raise Damaged(f"{file.name} was damaged on its way; it is sent again")
     with part.open("rb") as opened:

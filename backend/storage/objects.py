@@ -48,6 +48,15 @@ class Part:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What is known of a file that has come: the SHA-256 of its bytes, worked out as they came, and the one that the
+    source says it has; '' for what is not known."""
+
+    sha256: str = ""
+    noted: str = ""
+
+
 class ObjectStore:
     """The objects below one place: a `Source`."""
 
@@ -128,11 +137,12 @@ class ObjectStore:
         )
         return remote, str(found.get("Metadata", {}).get(SHA256, ""))
 
-    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> Came:
         """Copy an object into a file, from its beginning."""
         with self._translated():
             self._files.get_file(f"{self.place.bucket}/{self._key(remote.path)}", str(to))
         moved(remote.size)
+        return Came()
 
     def put(self, path: str, data: bytes, sha256: str) -> None:
         """Write a small object; the store refuses bytes that arrive otherwise than they were sent."""
@@ -142,10 +152,11 @@ class ObjectStore:
         """Begin an upload in parts; its id."""
         return str(self._ask("create_multipart_upload", path, Metadata={SHA256: sha256})["UploadId"])
 
-    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int) -> Part:
+    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int, md5: str) -> Part:
         """Send one part, numbered from 1; its number says where it belongs."""
+        as_sent = base64.b64encode(bytes.fromhex(md5)).decode()
         answer = self._ask(
-            "upload_part", path, UploadId=upload, PartNumber=number, Body=data, ContentMD5=_md5(data)
+            "upload_part", path, UploadId=upload, PartNumber=number, Body=data, ContentMD5=as_sent
         )
         return Part(number, answer["ETag"])
 

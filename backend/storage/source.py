@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from backend.storage.objects import Part, Remote
+from backend.storage.objects import Came, Part, Remote
 
 
 class Unwanted(Exception):
@@ -45,7 +45,7 @@ class Source(Protocol):
         """One file, and its SHA-256 ('' where that is not known)."""
         ...
 
-    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> Came:
         """Copy into a file, going on behind what that holds already where the source can. `moved` hears of bytes."""
         ...
 
@@ -57,8 +57,8 @@ class Source(Protocol):
         """Begin an upload in parts; its id."""
         ...
 
-    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int) -> Part:
-        """Send one part, numbered from 1, which begins at `offset`."""
+    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int, md5: str) -> Part:
+        """Send one part, numbered from 1, which begins at `offset`; `md5` in hexadecimal goes along."""
         ...
 
     def parts(self, path: str, upload: str, *, part_size: int) -> list[Part] | None:

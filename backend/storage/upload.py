@@ -7,10 +7,12 @@ parts that the store has are not sent again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,8 +74,8 @@ def send(
             expected = _in_one_piece(store, file, path, sha256)
             moved(status.st_size)
         else:
-            begun = _begun(store, records, record, _Wanted(file, path, status, sha256))
-            expected = _in_parts(store, begun, file, moved, give_up)
+            begun, there = _begun(store, records, record, _Wanted(file, path, status, sha256))
+            expected = _in_parts(store, begun, there, file, moved, give_up)
         if not Record(path, "", status.st_size, status.st_mtime_ns).is_of(file.stat()):
             raise Changed(path)
         remote = _checked(store, path, status.st_size, sha256, expected)
@@ -107,12 +109,16 @@ class _Wanted:
         self.file, self.path, self.status, self.sha256 = file, path, status, sha256
 
 
-def _begun(store: Source, records: Records, record: Record | None, wanted: _Wanted) -> Record:
-    """The record of an upload in parts: the one that broke off, if it was of this very file, else a new one."""
+def _begun(
+    store: Source, records: Records, record: Record | None, wanted: _Wanted
+) -> tuple[Record, list[Part]]:
+    """The record of an upload in parts, and the parts that are there: of the one that broke off, if it was of this
+    very file, else of a new one."""
     if record is not None and record.upload:
         same = record.is_of(wanted.status) and record.sha256 == wanted.sha256
-        if same and store.parts(wanted.path, record.upload, part_size=record.part_size) is not None:
-            return record
+        there = store.parts(wanted.path, record.upload, part_size=record.part_size) if same else None
+        if there is not None:
+            return record, there
         store.abandon(wanted.path, record.upload)
     fresh = Record(
         wanted.path,
@@ -124,34 +130,52 @@ def _begun(store: Source, records: Records, record: Record | None, wanted: _Want
         part_size=part_size(wanted.status.st_size),
     )
     records.put(fresh)
-    return fresh
+    return fresh, store.parts(wanted.path, fresh.upload, part_size=fresh.part_size) or []
 
 
 def _in_parts(
-    store: Source, begun: Record, file: Path, moved: Callable[[int], None], give_up: Callable[[], bool]
+    store: Source,
+    begun: Record,
+    found: list[Part],
+    file: Path,
+    moved: Callable[[int], None],
+    give_up: Callable[[], bool],
 ) -> str:
     """Send what is missing and put it together; the entity tag that the whole should have."""
-    there = {
-        part.number: part for part in store.parts(begun.path, begun.upload, part_size=begun.part_size) or ()
-    }
+    there = {part.number: part for part in found}
     parts: list[Part] = []
     digests = b""
-    with file.open("rb") as opened:
-        # Up to the size it had: a file that grows as fast as it is sent would have no end.
-        for number in range(1, -(-begun.size // begun.part_size) + 1):
-            data = opened.read(begun.part_size)
+    with contextlib.closing(_read_ahead(file, begun)) as ahead:
+        for number, data, digest in ahead:
             if give_up():
                 raise StorageUnavailable(f"sending {begun.path} was broken off; it goes on later")
-            digest = hashlib.md5(data, usedforsecurity=False)
             digests += digest.digest()
             have = there.get(number)
             if have is None or have.etag.strip('"') != digest.hexdigest():
-                offset = (number - 1) * begun.part_size
-                have = store.put_part(begun.path, begun.upload, number, data, offset=offset)
+                offset, md5 = (number - 1) * begun.part_size, digest.hexdigest()
+                have = store.put_part(begun.path, begun.upload, number, data, offset=offset, md5=md5)
                 moved(len(data))
             parts.append(have)
     store.complete(begun.path, begun.upload, parts, begun.sha256)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _read_ahead(file: Path, begun: Record) -> Generator[tuple[int, bytes, hashlib._Hash], None, None]:
+    """Each part with its number and MD5: the next one is read and hashed while the one before is on its way."""
+
+    def read() -> tuple[bytes, hashlib._Hash]:
+        data = opened.read(begun.part_size)
+        return data, hashlib.md5(data, usedforsecurity=False)
+
+    with file.open("rb") as opened, ThreadPoolExecutor(1) as reader:
+        # Up to the size it had: a file that grows as fast as it is sent would have no end.
+        count = -(-begun.size // begun.part_size)
+        coming = reader.submit(read)
+        for number in range(1, count + 1):
+            data, digest = coming.result()
+            if number < count:
+                coming = reader.submit(read)
+            yield number, data, digest
 
 
 def _checked(store: Source, path: str, size: int, sha256: str, expected: str) -> Remote:

@@ -23,7 +23,7 @@ from backend.storage.fetch import Fetcher, NoRoom
 from backend.storage.following import Following, Root, carry_on
 from backend.storage.gateway import GatewayStore, Ticket
 from backend.storage.mounts import Mount, mounts_of
-from backend.storage.objects import Remote
+from backend.storage.objects import Came, Remote
 from backend.storage.records import Records
 from backend.storage.source import Unwanted
 from backend.storage.upload import ONE_PIECE, send
@@ -41,19 +41,21 @@ class Counting(GatewayStore):
 
     came, parts_sent = 0, 0
 
-    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> Came:
         have = to.stat().st_size if to.exists() else 0
 
         def count(size: int) -> None:
             self.came += size
             moved(size)
 
-        super().download(remote, to, count)
-        self.came -= have
+        try:
+            return super().download(remote, to, count)
+        finally:
+            self.came -= have
 
-    def put_part(self, path: str, upload: str, number: int, data: bytes, *, offset: int):  # type: ignore[no-untyped-def]
+    def put_part(self, path: str, upload: str, number: int, data: bytes, **more):  # type: ignore[no-untyped-def]
         self.parts_sent += 1
-        return super().put_part(path, upload, number, data, offset=offset)
+        return super().put_part(path, upload, number, data, **more)
 
 
 _NUMBERS = itertools.count(1)
@@ -186,14 +188,14 @@ def _killed_halfway(there: There) -> None:
     fetcher = Fetcher(there.mount, store, budget=LOTS)
     seen = store.download
 
-    def download(remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+    def download(remote: Remote, to: Path, moved: Callable[[int], None]) -> Came:
         def slowly(count: int) -> None:
             moved(count)
             if store.came > size // 2 and not halfway.is_set():
                 halfway.set()
                 killer.join()
 
-        seen(remote, to, slowly)
+        return seen(remote, to, slowly)
 
     store.download = download  # type: ignore[method-assign]
     with pytest.raises(StorageUnavailable, match="does not answer"):
@@ -357,3 +359,56 @@ def test_an_instance_speaks_for_its_own_attempts_only(there: There) -> None:
 
 def _root(folder: Path) -> Root:
     return Root(folder, f"jobs/{folder.name}/")
+
+
+def damaged(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+class TestDamage:
+    """Bytes that are not those of the gateway are never accepted, wherever they were damaged."""
+
+    def fetcher(self, there: There) -> tuple[Fetcher, Counting, Path]:
+        """One that is to fetch the model; the file of what comes is there already, of the right version."""
+        store = there.store(there.holder(there.base))
+        (remote,) = store.below(there.base)
+        return (
+            Fetcher(there.mount, store, budget=LOTS),
+            store,
+            Records(there.mount.state).temporary(remote.path, remote.etag),
+        )
+
+    @pytest.mark.parametrize("have", [100_000, 300_000])
+    def test_what_had_come_before_is_read_again(self, there: There, have: int) -> None:
+        fetcher, store, fresh = self.fetcher(there)
+        data = (there.data_dir / there.base).read_bytes()
+        fresh.write_bytes(damaged(data)[:have])
+        with pytest.raises(StorageUnavailable, match="damaged"):
+            fetcher.fetch([there.base])
+        assert not (there.own / there.base).exists()
+        # when it had come whole, it counts
+        fresh.write_bytes(data[:have])
+        store.came = 0
+        assert fetcher.fetch([there.base]).files == 1
+        assert store.came == len(data) - have
+        assert (there.own / there.base).read_bytes() == data
+
+    def test_what_changes_on_the_way_is_noticed(self, there: There, monkeypatch: pytest.MonkeyPatch) -> None:
+        fetcher, store, _ = self.fetcher(there)
+        receive = store._receive
+
+        def receive_damaged(path: str, headers: dict[str, str], take: Callable[[bytes], None]) -> str:
+            return receive(path, headers, lambda data: take(damaged(data)))
+
+        monkeypatch.setattr(store, "_receive", receive_damaged)
+        with pytest.raises(StorageUnavailable, match="damaged"):
+            fetcher.fetch([there.base])
+
+    def test_an_upload_that_is_not_what_it_should_be_is_not_taken(self, there: There) -> None:
+        holder = there.holder(there.cats)
+        store, path = there.store(holder), f"jobs/{holder.task}/output/moon.safetensors"
+        upload = store.begin(path, "0" * 64)
+        parts = [store.put_part(path, upload, 1, b"one", offset=0, md5=hashlib.md5(b"one").hexdigest())]
+        with pytest.raises(StorageUnavailable, match="damaged"):
+            store.complete(path, upload, parts, sha256(b"another"))
+        assert not (there.data_dir / path).exists()

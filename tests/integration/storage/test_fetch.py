@@ -16,7 +16,7 @@ from backend.errors import RunFailed, StorageUnavailable
 from backend.service import parse
 from backend.storage.fetch import Fetcher, make_room, pinned
 from backend.storage.mounts import Mount, mounts_of
-from backend.storage.objects import ObjectStore, Remote
+from backend.storage.objects import Came, ObjectStore, Remote
 from backend.storage.records import Records
 from tests.support.box import ROOT
 from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
@@ -29,9 +29,9 @@ class Counting(ObjectStore):
 
     fetched: list[str]
 
-    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> None:
+    def download(self, remote: Remote, to: Path, moved: Callable[[int], None]) -> Came:
         self.fetched.append(remote.path)
-        super().download(remote, to, moved)
+        return super().download(remote, to, moved)
 
 
 class Here:
@@ -100,7 +100,7 @@ from backend.service import ObjectPlace, parse
 from backend.storage.credentials import Credentials
 from backend.storage.fetch import Fetcher
 from backend.storage.mounts import mounts_of
-from backend.storage.objects import ObjectStore, Remote
+from backend.storage.objects import ObjectStore
 data_dir, path, endpoint, key, secret = sys.argv[1:]
 tree = {"metadata": {"name": "other", "type": "ScalableJob"}, "storage": [{"mount_path": "/w", "path": path}]}
 mount = mounts_of(parse(tree).description, Path(data_dir))[0]
