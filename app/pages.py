@@ -103,11 +103,13 @@ def page(active: str, request: Request, styles: tuple[str, ...]) -> HTMLResponse
     root_path: str = request.app.state.root_path
     languages: Languages = request.app.state.languages
     language = languages.wanted(request.headers)
+    person = person_of(request)
     title, without = (html.escape(language.say(text)) for text in (_PAGES[active][0], _NO_SCRIPT))
     text = (
         f'<!doctype html><html lang="{language.code}"><head><meta charset="utf-8"><title>{title} · lorapool</title>'
         f"{head(root_path, styles, active, language=language)}"
-        f'<meta name="lp-person" content="{html.escape(person_of(request).name)}"></head>'
+        f'<meta name="lp-person" content="{html.escape(person.name)}">'
+        f'<meta name="lp-role" content="{html.escape(person.role)}"></head>'
         f"<body>{frame(active, root_path, languages, language)}"
         f'<main id="lp-page"></main><noscript>{without}</noscript></body></html>'
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import InvalidArgument, PathOutsideDataFolder
-from backend.training import arguments, checks, prompts
+from backend.training import arguments, checks, lost_state, prompts
 from kohya_adapter.allowed import refusals
 from kohya_adapter.argument_fields import problem_of
 from kohya_adapter.config import Config, trainer_config
@@ -103,12 +103,13 @@ def _existence(field: Field, text: str, path: Path) -> Iterator[Problem]:
         if path.exists() and not path.is_dir():
             yield Problem(field.key, f"{text} is a file, not a folder")
     elif not path.exists():
-        yield Problem(field.key, f"there is no {text} in the data folder")
+        there_is_none = f"there is no {text} in the data folder"
+        yield Problem(field.key, lost_state.explain(path) if field.key == "resume" else there_is_none)
     elif field.format == "folder" and not path.is_dir():
         yield Problem(field.key, f"{text} is a file, not a folder")
     elif field.format == "file" and not path.is_file():
         yield Problem(field.key, f"{text} is a folder, not a file")
-    elif field.key == "resume" and not (path / "train_state.json").is_file():
+    elif field.key == "resume" and not (path / lost_state.STATE_FILE).is_file():
         yield Problem(field.key, f"{text} is no saved training state: it has no train_state.json")
 
 

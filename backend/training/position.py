@@ -11,8 +11,8 @@ from typing import Any
 
 from backend.errors import InvalidArgument
 from backend.training.items import Item
+from backend.training.lost_state import STATE_FILE, explain
 
-FILE = "train_state.json"
 _VERSION = 1
 
 
@@ -41,10 +41,12 @@ def read(folder: Path) -> Position:
     """Where the state was saved.
 
     Raises:
-        InvalidArgument: it is no state folder of this trainer, or cannot be read.
+        InvalidArgument: it is not there any more, is no state folder of this trainer, or cannot be read.
     """
+    if not folder.exists():
+        raise InvalidArgument("resume", explain(folder))
     try:
-        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        facts = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         if facts.pop("version") != _VERSION:
             raise KeyError("version")
         return Position(**{**facts, "losses": tuple(facts["losses"])})

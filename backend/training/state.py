@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from backend.errors import InvalidArgument
 from backend.training import position as position_file
 from backend.training.files import write_folder
+from backend.training.lost_state import STATE_FILE
 from backend.training.position import Position
 
 
@@ -35,7 +36,7 @@ def write(folder: Path, position: Position, network: dict[str, Tensor], optimize
             "model.safetensors": (save(network),),
             "optimizer.safetensors": (save(tensors),),
             "optimizer.json": (json.dumps(rest).encode(),),
-            position_file.FILE: (position_file.encode(position),),
+            STATE_FILE: (position_file.encode(position),),
         },
     )
 

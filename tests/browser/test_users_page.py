@@ -85,6 +85,7 @@ def test_from_the_first_account_to_who_did_what(browser: Browser, studio: Studio
 
     _what_a_member_sees(browser, studio, token)
     _a_name_again(first, studio)
+    _what_a_viewer_sees(browser, studio)
 
     first.reload()
     expect(first.get_by_role("region", name="Who did what")).to_contain_text("add_user")
@@ -103,6 +104,23 @@ def _a_name_again(page: Page, studio: Studio) -> None:
     page.locator("form.add").get_by_role("button", name="Add").click()
     asked.get_by_role("button", name="It is the same person").click()
     expect(page.locator("[data-user=ana]")).to_be_visible()
+
+
+def _what_a_viewer_sees(browser: Browser, studio: Studio) -> None:
+    """Of a job that has ended, nothing that would be refused."""
+    with studio.box.client() as client:
+        ended = client.service("kohya_job").submit(command="true", name="ana's own", user="ana")
+        ended.cancel()
+        ended.wait(stage.PATIENCE)
+        token = client.make_token("ana").token or ""
+    page = opened(browser, studio)
+    page.goto("/users")
+    log_in(page, "", token)
+    page.goto(f"/jobs?task={ended.id}")
+    expect(page.get_by_role("heading", name="ana's own")).to_be_visible()
+    expect(page.locator(".facts").get_by_text("by ana")).to_be_visible()
+    expect(page.locator(".acts button")).to_have_count(0)
+    page.context.close()
 
 
 def _what_a_member_sees(browser: Browser, studio: Studio, token: str) -> None:

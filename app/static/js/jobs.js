@@ -6,7 +6,7 @@ import { now } from "./format.js";
 import { ask } from "./live.js";
 import { Pause } from "./pause.js";
 import { deleteFailed } from "./remove.js";
-import { me, row, taskUrl } from "./row.js";
+import { me, row, taskUrl, writes } from "./row.js";
 import { Task } from "./task.js";
 import { t } from "./words.js";
 
@@ -161,7 +161,7 @@ async function clear() {
 const isNew = (task) => task.kind === "command" && task.state === "succeeded" && task.finished_at > now() - DAY && (!me || task.user === me);
 
 /** Of the jobs that failed and are shown, those that are whose page this is. */
-const deletable = () => wantedTasks().filter((task) => kinds.value === "failed" && (!me || task.user === me));
+const deletable = () => wantedTasks().filter((task) => writes && kinds.value === "failed" && (!me || task.user === me));
 
 function open(id) {
   history.pushState(null, "", id ? taskUrl(id) : `${root}/jobs`);

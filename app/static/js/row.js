@@ -7,6 +7,9 @@ import { said, t } from "./words.js";
 /** Who has logged in; nobody where there are no accounts. */
 export const me = document.querySelector('meta[name="lp-person"]')?.content ?? "";
 
+/** Whether whoever looks may change anything: all but viewers. */
+export const writes = document.querySelector('meta[name="lp-role"]')?.content !== "viewer";
+
 export const taskUrl = (id) => `${root}/jobs?task=${encodeURIComponent(id)}`;
 
 /** An element that `update(task)` keeps true. */

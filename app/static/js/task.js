@@ -8,7 +8,7 @@ import { Gallery } from "./gallery.js";
 import { ask as request, fileUrl, follow, post } from "./live.js";
 import { Log, TAIL } from "./log.js";
 import { deleteJob } from "./remove.js";
-import { drawBar } from "./row.js";
+import { drawBar, writes } from "./row.js";
 import { Settings } from "./settings.js";
 import { said, t } from "./words.js";
 
@@ -175,9 +175,10 @@ export class Task {
 
   #drawActs(task) {
     const final = isFinal(task.state);
-    const acts = [
+    const download = final && this.lora && [t("Download LoRA"), () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)];
+    const changes = [
       this.lora && task.kind === "command" && [t("Try it"), () => location.assign(`${root}/generate?lora=${encodeURIComponent(this.id)}`)],
-      final && this.lora && [t("Download LoRA"), () => location.assign(`${fileUrl(this.id, this.lora.path)}?download`)],
+      download,
       !final && !task.cancel && [t("Stop"), () => this.#stop("stop")],
       task.state === "running" && task.kind === "command" && !task.cancel && [t("Stop and save"), () => this.#stop("save")],
       task.state === "waiting" && task.position !== 1 && [t("First in line"), () => this.#move(1)],
@@ -185,7 +186,8 @@ export class Task {
       final && [t("Run again"), () => this.#retry()],
       trains(task) && [t("Edit and train"), () => location.assign(`${root}/?from=${encodeURIComponent(this.id)}`)],
       final && [t("Delete"), () => this.#delete()],
-    ].filter(Boolean);
+    ];
+    const acts = (writes ? changes : [download]).filter(Boolean);
     if (shows(this.#parts.acts, acts.map(([name]) => name).join())) return;
     this.#parts.acts.replaceChildren(
       ...acts.map(([name, act]) => h("button", { class: name === t("Try it") ? "lp-button primary" : "lp-button", type: "button", onclick: act }, name)),

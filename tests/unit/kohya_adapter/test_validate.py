@@ -102,6 +102,7 @@ def test_the_sample_is_ready_and_its_run_is_known(installed: Path) -> None:
         ({"extra_accelerate_launch_args": "--no_python"}, "extra_accelerate_launch_args", "cannot be added"),
         ({"network_weights": "loras/none.safetensors"}, "network_weights", "there is no"),
         ({"resume": "models"}, "resume", "no saved training state"),
+        ({"resume": "jobs/gone/output/cat-state"}, "resume", "its job was deleted with its files"),
         ({"dim_from_weights": True}, "dim_from_weights", "LoRA file"),
         ({"persistent_data_loader_workers": True}, "persistent_data_loader_workers", "no loader processes"),
         ({"sample_prompts": "a cat --q 3"}, "sample_prompts", "--q is not known"),
