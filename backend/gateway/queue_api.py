@@ -47,6 +47,11 @@ class MethodNotAllowed(InvalidInput):
     status = 405
 
 
+def _raw_path(scope: Scope) -> str:
+    """The path as it came, before it was decoded."""
+    return bytes(scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+
+
 def _allow(caller: Caller, request: QueueRequest, target: Target, *, watches: bool) -> None:
     """Raises Forbidden. What lies in a queue is everybody's, so accounts that do not operate the service only put
     tasks, which are their own then, and ask how it stands.
@@ -72,7 +77,11 @@ class QueueApi:
         """ASGI, for http and websocket."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request = queue_request.parse(
-            scope.get("method", "GET"), scope["path"], scope["query_string"], headers
+            scope.get("method", "GET"),
+            scope["path"],
+            scope["query_string"],
+            headers,
+            raw_path=_raw_path(scope),
         )
         try:
             if scope["type"] == "websocket":
@@ -112,8 +121,7 @@ class QueueApi:
         signed: Signed | None = None
         if authorization.startswith("EAS ") and scope["type"] == "http":
             body = await read_body(receive, limit=_SIGNED_LIMIT, seconds=600.0)
-            path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-            signed = Signed(request.method, path, request.headers, body)
+            signed = Signed(request.method, _raw_path(scope), request.headers, body)
         caller = await persist(lambda: self._gateway.authority.caller(authorization, deployed, signed))
         if deployed is None:
             raise NotFound(f"there is no service {request.service!r}. Nothing was changed.")
@@ -145,7 +153,7 @@ class QueueApi:
                 f"{request.path}: only puts have a path for the app behind the service's name, and the queues "
                 f"there are {SINK} and {DEAD}. Nothing was changed."
             )
-        path = f"/{sub}" if sub else ""
+        path = request.app_path
         if service.type.runs_tasks:
             return Target(service, since, TaskQueue(store, service, service_topic), is_input=True, path=path)
         return Target(service, since, StreamQueue(store, service.name), is_input=True, path=path)

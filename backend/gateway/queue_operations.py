@@ -7,6 +7,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from starlette.responses import Response
 from starlette.types import Receive
@@ -65,7 +66,7 @@ def new_item(request: QueueRequest, target: Target, body: bytes) -> NewItem:
         if target.service.type is not ServiceType.ASYNC or TASK_TYPE in tags:
             kind_of(tags)
         if target.path and not target.service.type.runs_tasks:
-            tags[PATH_TAG] = target.path
+            tags[PATH_TAG] = unquote(target.path)
     made = str(uuid.uuid4())
     request_id = tags.get(REQUEST_ID) or made
     if len(request_id) > 512:

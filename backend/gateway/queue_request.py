@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from backend.errors import InvalidArgument
 from backend.queue import frames
@@ -30,12 +30,16 @@ _CODE = re.compile(r"([A-Z][a-z]*)+(.[A-Z][a-z]*)?|[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class QueueRequest:
-    """One request: which service, the path behind it, the reserved parameters, the tags, the headers."""
+    """One request: which service, the path behind it, the reserved parameters, the tags, the headers.
+
+    `app_path` is the path behind the service as it came, for the app: encoded, with every slash.
+    """
 
     method: str
     path: str
     service: str
     sub_path: str
+    app_path: str
     reserved: Mapping[str, str]
     tags: dict[str, str]
     headers: Mapping[str, str]
@@ -95,21 +99,36 @@ class QueueRequest:
         return whole("_priority_", text, -1000, most=1000)
 
 
-def parse(method: str, path: str, query: bytes, headers: Mapping[str, str]) -> QueueRequest:
+def parse(
+    method: str, path: str, query: bytes, headers: Mapping[str, str], *, raw_path: str = ""
+) -> QueueRequest:
     """Take a request apart; nothing is checked yet.
 
     Args:
         path: decoded, starting with `PREFIX`.
+        raw_path: as it came, before it was decoded, where that is known.
         query: as it came.
         headers: names in lower case.
     """
     service, _, sub_path = path.removeprefix(PREFIX).partition("/")
     reserved: dict[str, str] = {}
     tags: dict[str, str] = {}
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    for name, value in parse_qsl(_text(query), keep_blank_values=True):
         own = len(name) > 2 and name[0] == "_" and name[-1] == "_"
         (reserved if own else tags)[name] = value
-    return QueueRequest(method, path, service, sub_path.strip("/"), reserved, tags, headers)
+    _, _, as_it_came = raw_path.removeprefix(PREFIX).partition("/")
+    if not raw_path.startswith(PREFIX):
+        as_it_came = quote(sub_path)
+    app_path = f"/{as_it_came}" if sub_path.strip("/") else ""
+    return QueueRequest(method, path, service, sub_path.strip("/"), app_path, reserved, tags, headers)
+
+
+def _text(query: bytes) -> str:
+    """A query string: ASCII as it should be, or what a client has not encoded."""
+    try:
+        return query.decode("utf-8")
+    except UnicodeDecodeError:
+        return query.decode("latin-1")
 
 
 def whole(name: str, text: str, least: int, *, most: int = _LARGEST) -> int:

@@ -28,7 +28,15 @@ from backend.inference.engine import Engine
 from backend.inference.progress_line import NotWanted, ProgressLine
 from backend.inference.request import parse
 from backend.inference.ticket import Ticket
-from backend.worker.app_request import FINAL, JOB_DIR, LOAD_SECONDS, LOADED, PROGRESS_URL, REQUEST_ID
+from backend.worker.app_request import (
+    FINAL,
+    JOB_DIR,
+    LOAD_SECONDS,
+    LOADED,
+    PROGRESS_URL,
+    REQUEST_ID,
+    header_text,
+)
 
 log = logging.getLogger("lorapool.inference")
 
@@ -103,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _job_dir(self) -> Path | None:
         """Where previews go; None without a folder of the data folder."""
-        said = self.headers.get(JOB_DIR, "")
+        said = header_text(self.headers.get(JOB_DIR, ""))
         try:
             return paths.confined(self.server.data_dir, said) if said else None
         except PathOutsideDataFolder:

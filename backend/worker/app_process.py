@@ -37,6 +37,7 @@ SILENCE = 5.0
 
 _PROBE_EVERY, _PROBE_SECONDS = 0.05, 2.0
 _UNLOAD_SECONDS = 30.0
+_MOST_NAMED = 3
 
 RESUME_AFTER = 0.5
 """Seconds from the end of a command until the app is started again, if no other command has begun by then."""
@@ -263,7 +264,7 @@ class _Watch:
         port = self._wait(settings.start_deadline)
         if port is None:
             told = f"the app did not {self._sign()} within {settings.start_deadline:.0f} s"
-            self._end(told)
+            self._end(told + self._elsewhere())
             return
         while not self._over.is_set():
             self.came_up = True
@@ -307,6 +308,11 @@ class _Watch:
         path = self._app._settings.health_check_path
         return port if port is None or not path or healthy(port, path) else None
 
+    def _elsewhere(self) -> str:
+        """Where it listens instead, for whoever has to mend it."""
+        found = sorted(f"{address} port {port}" for address, port in ports.listened(self._program.group))
+        return f"; it listens on {', '.join(found[:_MOST_NAMED])}" if found else ""
+
     def _sign(self) -> str:
         path = self._app._settings.health_check_path
         listen = f"listen on port {self._given} (PORT in its environment)"
@@ -315,8 +321,9 @@ class _Watch:
 
 def healthy(port: int, path: str) -> bool:
     """Whether the app answers its health check with a status below 400."""
-    connection = http.client.HTTPConnection(ports.HOST, port, timeout=_PROBE_SECONDS)
+    connection = http.client.HTTPConnection(ports.HOST, port)
     try:
+        connection.sock = ports.connect(port, _PROBE_SECONDS)
         connection.request("GET", "/" + path.lstrip("/"))
         return connection.getresponse().status < 400
     except (OSError, http.client.HTTPException):
@@ -327,8 +334,9 @@ def healthy(port: int, path: str) -> bool:
 
 def unloaded(port: int, path: str) -> bool:
     """Whether the app says that it has given its memory back."""
-    connection = http.client.HTTPConnection(ports.HOST, port, timeout=_UNLOAD_SECONDS)
+    connection = http.client.HTTPConnection(ports.HOST, port)
     try:
+        connection.sock = ports.connect(port, _UNLOAD_SECONDS)
         connection.request("POST", "/" + path.lstrip("/"), b"")
         return 200 <= connection.getresponse().status < 300
     except (OSError, http.client.HTTPException):

@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 from backend.task import Task
-from backend.worker.ports import HOST
+from backend.worker import ports
 
 CONNECT_SECONDS = 5.0
 REQUEST_TIMEOUT, TOO_LARGE, BAD_GATEWAY = 408, 413, 502
@@ -35,6 +37,7 @@ FINAL = "X-Lorapool-Final"
 
 _MOST_LOADED, _LONGEST_NAME = 200, 500
 _LONGEST_LOAD = 3600.0
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +62,27 @@ class Reply:
 
 
 def target(task: Task, proxy_path: str) -> str:
-    """Path and query of a request: the task's path behind the service name, its tags as the query."""
+    """Path and query of a request: the task's path behind the service name, as it came; its tags as the query."""
     path = "/" + (task.path or proxy_path).lstrip("/")
     return quote(path, safe="/:@!$&'()*+,;=-._~%") + ("?" + urlencode(task.tags) if task.tags else "")
 
 
-def headers(task: Task, own: Mapping[str, str]) -> dict[str, str]:
-    """The headers of a request."""
+def headers(task: Task, own: Mapping[str, str]) -> dict[str, bytes]:
+    """The headers of a request, in UTF-8; what a header cannot carry (a line's end) is a question mark in it."""
     content_type = task.details.get("content_type")
-    return {
+    texts = {
         "Content-Type": content_type if isinstance(content_type, str) else "application/octet-stream",
         REQUEST_ID: task.request_id,
         INDEX: str(task.index),
         DELIVERY: str(task.attempt),
         **own,
     }
+    return {name: _CONTROL.sub("?", text).strip().encode("utf-8", "replace") for name, text in texts.items()}
+
+
+def header_text(received: str) -> str:
+    """What `headers` was given, from a header as Python's servers hand it on, in Latin-1."""
+    return received.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 class AppRequest:
@@ -85,8 +94,9 @@ class AppRequest:
     """
 
     def __init__(self, port: int, *, seconds: float, largest: int) -> None:
-        self._connection = http.client.HTTPConnection(HOST, port, timeout=CONNECT_SECONDS)
-        self._seconds = seconds
+        self._port = port
+        self._connection = http.client.HTTPConnection(ports.HOST, port)
+        self._seconds = min(seconds, threading.TIMEOUT_MAX)
         self._largest = largest
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -101,7 +111,7 @@ class AppRequest:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
-    def send(self, path: str, body: bytes, own_headers: Mapping[str, str]) -> Reply:
+    def send(self, path: str, body: bytes, own_headers: Mapping[str, str | bytes]) -> Reply:
         """POST the request and wait for its answer, whatever comes of it."""
         timer = threading.Timer(self._seconds, self._expire)
         timer.daemon = True
@@ -121,20 +131,24 @@ class AppRequest:
 
     def _connect(self) -> None:
         try:
-            self._connection.connect()
+            connected = ports.connect(self._port, CONNECT_SECONDS)
         except OSError as error:
             raise _Refused(error.strerror or str(error)) from None
+        connected.settimeout(None)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
-            self._socket = self._connection.sock
-            self._socket.settimeout(None)
+            self._socket = self._connection.sock = connected
         if self._cut:
             self.cut()
 
-    def _exchange(self, path: str, body: bytes, own_headers: Mapping[str, str]) -> Reply:
+    def _exchange(self, path: str, body: bytes, own_headers: Mapping[str, str | bytes]) -> Reply:
         # An app may answer and close before it has read everything: its answer counts.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.request("POST", path, body, dict(own_headers))
-        response = self._connection.getresponse()
+        with _past_interim(self._connection.getresponse()) as response:
+            return self._read(response)
+
+    def _read(self, response: http.client.HTTPResponse) -> Reply:
         data = response.read(self._largest + 1)
         if len(data) > self._largest:
             return Reply(
@@ -166,12 +180,34 @@ class AppRequest:
         if self._late:
             limit = f"{self._seconds:g} s"
             return Reply(REQUEST_TIMEOUT, reason=f"the app did not answer within {limit} (rpc.keepalive)")
-        if isinstance(error, http.client.BadStatusLine) and not isinstance(
-            error, http.client.RemoteDisconnected
-        ):
-            return Reply(BAD_GATEWAY, reason="the app's answer is no HTTP")
-        when = "in the middle of" if isinstance(error, http.client.IncompleteRead) else "before"
-        return Reply(BAD_GATEWAY, reason=f"the app closed the connection {when} its answer")
+        if isinstance(error, http.client.IncompleteRead):
+            return Reply(BAD_GATEWAY, reason="the app closed the connection in the middle of its answer")
+        if isinstance(error, OSError):  # RemoteDisconnected is one, too
+            return Reply(BAD_GATEWAY, reason="the app closed the connection before its answer")
+        if isinstance(error, http.client.BadStatusLine | http.client.UnknownProtocol):
+            return Reply(BAD_GATEWAY, reason="the app's answer is no HTTP/1")
+        return Reply(BAD_GATEWAY, reason=f"the app's answer cannot be read: {error}")
+
+
+def _past_interim(response: http.client.HTTPResponse) -> http.client.HTTPResponse:
+    """The answer itself, behind hints that it is on its way (102, 103); the library skips 100 alone."""
+    while response.status in (102, 103):
+        rest = _Rest(response.fp)
+        response.fp = None  # type: ignore[assignment]  # it is the next one's to close
+        following = http.client.HTTPResponse(cast(socket.socket, rest), method="POST")
+        following.begin()
+        response = following
+    return response
+
+
+class _Rest:
+    """What is left of a connection, in the one way that the library asks a socket for it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def makefile(self, mode: str) -> Any:
+        return self._stream
 
 
 def reason_of(status: int, body: bytes, *, final: bool) -> str:

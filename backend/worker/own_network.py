@@ -100,7 +100,10 @@ def _run(host_port: int, app_port: int, back_port: int, argv: Sequence[str]) -> 
     signal.signal(signal.SIGTERM, lambda *_: None)
 
     def app() -> socket.socket:
-        connection = inside.submit(socket.create_connection, (HOST, app_port), _CONNECT_SECONDS).result()
+        try:
+            connection = inside.submit(socket.create_connection, (HOST, app_port), _CONNECT_SECONDS).result()
+        except ConnectionRefusedError:  # what some take `localhost` for
+            connection = inside.submit(socket.create_connection, ("::1", app_port), _CONNECT_SECONDS).result()
         connection.settimeout(None)
         return connection
 

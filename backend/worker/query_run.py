@@ -174,7 +174,7 @@ class QueryRun:
         data = self._box.data if self._box is not None else self._task.data
         return request.send(target, data, self._headers(progress_url))
 
-    def _headers(self, progress_url: str) -> dict[str, str]:
+    def _headers(self, progress_url: str) -> dict[str, bytes]:
         job_dir = paths.job_dir(self._around.settings.data_dir, self._task.id)
         own = {app_request.PROGRESS_URL: progress_url, app_request.JOB_DIR: str(job_dir)}
         return app_request.headers(self._task, own)

@@ -42,8 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         self.tags = dict(parse_qsl(url.query))
         self.data = self.rfile.read(int(self.headers["Content-Length"]))
         self.delivery = int(self.headers["X-EAS-QueueService-Delivery"])
-        request = self.headers["X-EAS-QueueService-Request-Id"]
-        note(path=url.path, request=request, delivery=self.delivery)
+        self.request_id = self.headers["X-EAS-QueueService-Request-Id"].encode("latin-1").decode()
+        note(path=url.path, request=self.request_id, delivery=self.delivery)
         name, *words = url.path.strip("/").split("/")
         getattr(self, f"do_{name or 'echo'}")(*words)
 
@@ -55,8 +55,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def do_echo(self):
+    def do_echo(self, *_):
         self.answer(200, json.dumps({"data": self.data.decode(), "tags": self.tags}).encode())
+
+    def do_told(self):
+        self.answer(200, str(os.getpid()).encode())
+        note(path="has answered", request=self.request_id)
 
     def do_sleep(self, seconds):
         time.sleep(float(seconds))

@@ -29,20 +29,21 @@ class Pictures:
 
     def put(self, path: str, data: bytes = b"", **tags: str) -> tuple[int, str]:
         """Index and request id."""
-        url = f"/api/predict/{self.name}/{path}".rstrip("/")
+        url = f"/api/predict/{self.name}" + (f"/{path}" if path else "")
         answer = self.http.post(url, params={"taskType": "query", **tags}, content=data)
         assert answer.status_code == 200, answer.text
         return int(answer.text), answer.headers["X-Eas-Queueservice-Request-Id"]
 
-    def item(self, request: str, seconds: float = PATIENCE) -> tuple[bytes, Mapping[str, str]] | None:
-        """The answer to a request, taken out of the output queue; None when there is none in time."""
+    def item(self, request: str = "", seconds: float = PATIENCE) -> tuple[bytes, Mapping[str, str]] | None:
+        """The answer to a request (or any), taken out of the output queue; None when there is none in time."""
+        wanted = {"requestId": request} if request else {}
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, min(20.0, deadline - time.monotonic()))
             found = self.http.get(
                 f"/api/predict/{self.name}/sink",
                 params={
-                    **{"requestId": request, "_raw_": "false", "_auto_delete_": "true"},
+                    **{**wanted, "_raw_": "false", "_auto_delete_": "true"},
                     "_timeout_": f"{left:.3f}s",
                 },
             )

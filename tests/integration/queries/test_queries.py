@@ -75,6 +75,15 @@ def test_a_query_reaches_the_app_as_it_came_and_its_answer_the_sink(bad: Picture
     assert bad.state(index) == "succeeded"
 
 
+def test_paths_tags_and_request_ids_may_be_anything(bad: Pictures) -> None:
+    said = {"requestId": "请求 7\n+é", "jobId": "a&b=c;%2F中"}
+    bad.put("echo/a%2Fb/%E4%B8%AD%25//c/", b"", **said)
+    found = bad.item(said["requestId"])
+    assert found is not None
+    assert found[1] == {"taskType": "query", **said} == json.loads(found[0])["tags"]
+    assert [entry["path"] for entry in bad.asked("请求 7?+é")] == ["/echo/a%2Fb/%E4%B8%AD%25//c/"]
+
+
 def test_an_empty_answer_leaves_no_item(bad: Pictures) -> None:
     index, request = bad.put("empty")
     until(lambda: bad.state(index) == "succeeded", "the query has succeeded")
@@ -93,7 +102,7 @@ CLOSED = "the app closed the connection before its answer"
     [
         ("status/500", "500", "no memory", "the app answered 500: no memory"),
         ("status/301", "301", "no memory", "the app answered 301: no memory"),
-        ("garbage", "502", "the app's answer is no HTTP", "the app's answer is no HTTP"),
+        ("garbage", "502", "the app's answer is no HTTP/1", "the app's answer is no HTTP/1"),
         ("close", "502", CLOSED, CLOSED),
         ("large", "413", TOO_LARGE, TOO_LARGE),
     ],
@@ -204,6 +213,34 @@ def test_forty_queries_and_an_instance_killed_in_the_middle(alone: Pictures) -> 
     assert len(found) == 40
     assert max(each["most"] for each in found) <= WINDOW, "an app was asked more at once than it has slots"
     assert all(alone.item(request, seconds=0.0) is None for request in requests[:5])
+
+
+def test_an_instance_killed_with_answers_that_it_has_not_delivered(alone: Pictures) -> None:
+    # Given an output queue that is full, and an instance that holds two answers back
+    alone.deploy(instances=2, slots=2, queue={"sink": {"capacity": 1}})
+    alone.ready(2)
+    requests = [alone.put("told")[1]]
+    until(lambda: len(alone.asked(requests[0])) == 2, "the first has filled the output queue")
+    requests += [alone.put("told")[1] for _ in range(3)]
+    until(lambda: all(len(alone.asked(request)) == 2 for request in requests), "all have been answered")
+    victim = next(each for each in alone.instances() if len(each["tasks"]) == 2)
+    lost = [alone.http.get(f"/api/v1/tasks/{task}").json()["request_id"] for task in victim["tasks"]]
+    # When it is killed, and somebody reads
+    os.kill(victim["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    found = [item for _ in requests if (item := alone.item()) is not None]
+    taken = time.monotonic() - killed
+    print(f"\n{taken:.2f} s until all was answered")
+    # Then another instance has answered its queries, soon, and each has one answer
+    assert sorted(tags["requestId"] for _, tags in found) == sorted(requests)
+    assert alone.item(seconds=0.0) is None
+    assert taken < 5.0
+    for data, tags in found:
+        first, *again = [e["pid"] for e in alone.asked(tags["requestId"]) if e["path"] == "/told"]
+        if tags["requestId"] in lost:
+            assert len(again) == 1 and int(data) == again[0] != first
+        else:
+            assert again == [] and int(data) == first
 
 
 def test_an_instance_that_is_not_needed_any_more_ends_its_queries_first(alone: Pictures) -> None:

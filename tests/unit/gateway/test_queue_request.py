@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,25 @@ def test_the_path_names_service_and_rest(path: str, service: str, sub_path: str)
     found = request(path=path)
 
     assert (found.service, found.sub_path) == (service, sub_path)
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "app_path"),
+    [
+        ("/api/predict/svc", ""),
+        ("/api/predict/svc/", ""),
+        ("/api/predict/svc/a%2Fb/%E4%B8%AD%25//c/", "/a%2Fb/%E4%B8%AD%25//c/"),
+    ],
+)
+def test_the_app_gets_its_path_as_it_came(raw_path: str, app_path: str) -> None:
+    assert parse("POST", unquote(raw_path), b"", {}, raw_path=raw_path).app_path == app_path
+    known = parse("POST", unquote(raw_path), b"", {}).app_path
+    assert known == quote(unquote(app_path)), "where only the decoded path is known"
+
+
+def test_a_query_that_was_not_encoded_is_utf_8_or_latin_1() -> None:
+    assert parse("GET", "/api/predict/svc", "a=中&b=%E4%B8%AD".encode(), {}).tags == {"a": "中", "b": "中"}
+    assert parse("GET", "/api/predict/svc", b"a=\xe9", {}).tags == {"a": "é"}
 
 
 @pytest.mark.parametrize(

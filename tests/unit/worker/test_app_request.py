@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from backend.task import Task, TaskState
-from backend.worker.app_request import AppRequest, Reply, headers, target
+from backend.worker.app_request import AppRequest, Reply, header_text, headers, target
 from backend.worker.ports import choose
 
 Serve = Callable[[socket.socket], None]
@@ -16,9 +18,9 @@ DEADLINE = 20.0
 
 
 @contextmanager
-def app(serve: Serve) -> Iterator[int]:
+def app(serve: Serve, at: socket.socket | None = None) -> Iterator[int]:
     """An app that takes one connection and does as it is told; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with at or socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE)
 
         def work() -> None:
@@ -94,6 +96,51 @@ def test_a_query_without_a_path_goes_to_the_proxy_path() -> None:
     assert target(task(path="a b/c"), "predict") == "/a%20b/c"
 
 
+def test_the_path_is_the_callers_own() -> None:
+    assert target(task(path="/v1/a%2Fb%20c%25/"), "predict") == "/v1/a%2Fb%20c%25/"
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [("请求-7", "请求-7".encode()), ("a\nX-Own: no", b"a?X-Own: no"), (" é\x00", "é?".encode())],
+)
+def test_a_request_id_may_be_anything(said: str, sent: bytes) -> None:
+    seen = []
+
+    def serve(connection: socket.socket) -> None:
+        seen.append(request_of(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    own = headers(task(request_id=said, tags={"requestId": said}), {"X-Folder": "/data/模型/jobs"})
+    with app(serve) as port:
+        assert AppRequest(port, seconds=DEADLINE, largest=100).send("/", b"", own).good
+    lines = seen[0].split(b"\r\n")
+    assert b"X-EAS-QueueService-Request-Id: " + sent in lines
+    assert "X-Folder: /data/模型/jobs".encode() in lines
+    assert header_text("/data/模型/jobs".encode().decode("latin-1")) == "/data/模型/jobs"
+
+
+def test_a_deadline_beyond_all_clocks_is_none() -> None:
+    answer = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert ask(answer, seconds=1e18) == Reply(200, b"ok")
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints\r\nLink: </a>"])
+def test_hints_that_an_answer_is_on_its_way_are_not_the_answer(status: str) -> None:
+    answer = f"HTTP/1.1 {status}\r\n\r\n" * 2 + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert ask(answering(answer.encode())) == Reply(200, b"ok")
+
+
+def test_an_app_that_listens_on_ipv6_alone_is_asked_there() -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    with app(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), listener) as port:
+        assert choose(port) != port, "it is taken"
+        assert AppRequest(port, seconds=DEADLINE, largest=100).send("/", b"", {}) == Reply(200, b"ok")
+
+
 def test_an_empty_answer_is_good() -> None:
     assert ask(answering(b"HTTP/1.1 204 No Content\r\n\r\n")) == Reply(204)
 
@@ -135,9 +182,17 @@ def test_half_an_answer_is_none() -> None:
     assert "in the middle of" in reply.reason
 
 
-def test_something_else_than_http_is_told() -> None:
-    reply = ask(answering(b"SSH-2.0-OpenSSH\r\n"))
-    assert (reply.status, reply.reason) == (502, "the app's answer is no HTTP")
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "is no HTTP/1"),
+        (b"HTTP/2 200\r\n\r\n", "is no HTTP/1"),
+        (b"HTTP/1.1 200 OK\r\n" + 101 * b"X: y\r\n", "cannot be read: got more than 100 headers"),
+    ],
+)
+def test_something_else_than_http_is_told(answer: bytes, told: str) -> None:
+    reply = ask(answering(answer))
+    assert (reply.status, reply.reason) == (502, f"the app's answer {told}")
 
 
 def test_a_refused_connection_is_told() -> None:
