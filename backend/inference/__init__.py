@@ -13,6 +13,8 @@ A query comes by HTTP, is read (`request`), its names looked up in the data fold
     model.py        a loaded base model, with LoRAs merged into it and taken out again
     cache.py        what is kept in memory, least recently used out
     drawing.py      one query while it is drawn: Stable Diffusion step by step, other pipelines whole
+    memory.py       how much memory there is, and how much a picture takes
+    container_memory.py  what a container may take of it
     shelf.py        models and LoRAs in the device's memory
     ticket.py       one query on its way
     engine.py       the thread that has the device

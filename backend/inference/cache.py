@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -37,12 +37,16 @@ class MemoryCache(Generic[V]):
     def make_room(self, needed: int, *, keep: Iterable[Hashable] = ()) -> list[Hashable]:
         """Drop what was used longest ago until `needed` bytes more fit, or only `keep` is left; what was dropped."""
         kept, dropped = set(keep), []
-        for key in [key for key in self._values if key not in kept]:
-            if self.size + needed <= self.budget:
-                break
-            del self._values[key]
-            dropped.append(key)
+        while self.size + needed > self.budget and (oldest := self.drop_oldest(keep=kept)) is not None:
+            dropped.append(oldest)
         return dropped
+
+    def drop_oldest(self, *, keep: Collection[Hashable] = ()) -> Hashable | None:
+        """Drop what was used longest ago and is not in `keep`; which that was."""
+        oldest = next((key for key in self._values if key not in keep), None)
+        if oldest is not None:
+            del self._values[oldest]
+        return oldest
 
     def items(self) -> list[tuple[Hashable, V]]:
         """Everything, the one used last at the end."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +54,24 @@ class Catalog:
 
     def loras(self) -> list[LoraEntry]:
         """Every LoRA of `loras/`, newest first."""
-        return [self._lora(file) for file in self._lora_files()]
+        found: list[LoraEntry] = []
+        for file in self._lora_files():
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found.append(self._lora(file))
+        return found
 
     def _lora_files(self) -> list[Path]:
         """The files of `loras/`, newest first; their headers are not read for this."""
-        found = [file for file in (self._root / paths.LORAS).rglob(f"*{_WEIGHTS}") if file.is_file()]
-        return sorted(found, key=lambda file: (-file.stat().st_mtime, file.name))
+        found: list[tuple[float, str, Path]] = []
+        for file in (self._root / paths.LORAS).rglob(f"*{_WEIGHTS}"):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                state = file.stat()
+                if stat.S_ISREG(state.st_mode):
+                    found.append((-state.st_mtime, file.name, file))
+        return [file for *_, file in sorted(found)]
+
+    def _in_loras(self, file: Path) -> str:
+        return file.relative_to(self._root / paths.LORAS).as_posix().removesuffix(_WEIGHTS)
 
     def model(self, name: str) -> ModelEntry:
         """The model that a query names; '' means the only one there is.
@@ -79,8 +93,8 @@ class Catalog:
         raise InvalidArgument("model", _unknown("model", name, [entry.name for entry in known], paths.MODELS))
 
     def lora(self, name: str, field: str) -> LoraEntry:
-        """The LoRA that a query names: a file of `loras/` (or the newest whose name goes on with a task's mark), else
-        a path in the data folder.
+        """The LoRA that a query names: a file of `loras/` or of a folder there (or the newest whose name goes on with a
+        task's mark), else a path in the data folder.
 
         Raises:
             InvalidArgument: there is no such LoRA; the message has the names of those that there are.
@@ -88,7 +102,7 @@ class Catalog:
         known = self._lora_files()
         plain = name.removesuffix(_WEIGHTS)
         for file in known:
-            if plain in (file.stem, self._relative(file).removesuffix(_WEIGHTS)):
+            if plain in (file.stem, self._in_loras(file), self._relative(file).removesuffix(_WEIGHTS)):
                 return self._lora(file)
         for file in known:
             stem, dash, mark = file.stem.rpartition("-")
@@ -103,7 +117,9 @@ class Catalog:
                 field,
                 f"{name[:200]!r} is not there: its job has been deleted with its files, or never wrote it",
             )
-        raise InvalidArgument(field, _unknown("LoRA", name, [file.stem for file in known], paths.LORAS))
+        raise InvalidArgument(
+            field, _unknown("LoRA", name, [self._in_loras(file) for file in known], paths.LORAS)
+        )
 
     def _confined(self, name: str, field: str) -> Path:
         try:
@@ -132,7 +148,8 @@ class Catalog:
             header = read_header(file)
         except InvalidInput:
             header = {}
-        said = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
+        metadata = header.get("__metadata__")
+        said = {str(k): str(v) for k, v in metadata.items()} if isinstance(metadata, dict) else {}
         return LoraEntry(
             file.stem,
             self._relative(file),
@@ -198,7 +215,8 @@ def read_header(file: Path) -> Mapping[str, Any]:
 
 
 def _rank(header: Mapping[str, Any]) -> int | None:
-    downs = [value["shape"][0] for key, value in header.items() if key.endswith("lora_down.weight")]
+    shapes = [value.get("shape") for key, value in header.items() if key.endswith("lora_down.weight")]
+    downs = [shape[0] for shape in shapes if isinstance(shape, list) and shape]
     return max(set(downs), key=downs.count) if downs else None
 
 

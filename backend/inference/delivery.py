@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from backend import links
+from backend.errors import InvalidInput
 from backend.inference import catalog, drawing, pictures, schedulers
 from backend.inference.pictures import Infotext
 from backend.inference.ticket import Ticket
@@ -87,14 +89,19 @@ def _infotext(ticket: Ticket, place: int, image: Image.Image) -> Infotext:
 
 
 def _hashes(files: Sequence[Path]) -> dict[str, str]:
-    """The first 12 digits of each file's model hash, as the web UI shows them; else of the hash of all its bytes."""
+    """The first 12 digits of each file's model hash, as the web UI shows them; else of the hash of all its bytes.
+
+    One that has been removed since it was drawn with has none: the pictures are wanted all the same.
+    """
     found: dict[str, str] = {}
     for file in files:
-        said = (catalog.read_header(file).get("__metadata__") or {}).get("sshs_model_hash")
-        if not isinstance(said, str):
-            with file.open("rb") as opened:
-                said = hashlib.file_digest(opened, "sha256").hexdigest()
-        found[file.stem] = said[:12]
+        with contextlib.suppress(OSError, InvalidInput):
+            metadata = catalog.read_header(file).get("__metadata__")
+            said = metadata.get("sshs_model_hash") if isinstance(metadata, dict) else None
+            if not isinstance(said, str):
+                with file.open("rb") as opened:
+                    said = hashlib.file_digest(opened, "sha256").hexdigest()
+            found[file.stem] = said[:12]
     return found
 
 

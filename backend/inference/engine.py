@@ -188,7 +188,8 @@ class Engine:
         request = ticket.request
         width, height = request.width or loaded.native_size, request.height or loaded.native_size
         _check_size(loaded, width, height)
-        self._at_once = memory.at_once(loaded, width, height)
+        there = self._shelf.room_for(memory.of_picture(loaded, width, height), loaded)
+        self._at_once = memory.at_once(loaded, width, height, there)
         ticket.set(phase="drawing", scheduler=type(loaded.pipeline.scheduler).__name__)
         if not loaded.stepwise:
 
@@ -211,17 +212,16 @@ class Engine:
             ticket.set(phase="loading the model")
             self._model = None
         self._model = shelf.model(entry, asked=ticket.request.model)
-        loras = [
-            Applied(
-                str(file_key(each.entry)),
-                shelf.lora(each.entry, asked=each.asked, field=each.field),
-                each.weight,
-                each.field,
-            )
-            for each in ticket.loras
-        ]
-        self._model.use(loras)
+        self._model.use([self._applied(each) for each in ticket.loras])
         shelf.tidy(self._model)
+
+    def _applied(self, chosen: ChosenLora) -> Applied:
+        try:
+            key = str(file_key(chosen.entry))
+            lora = self._shelf.lora(chosen.entry, asked=chosen.asked, field=chosen.field)
+        except FileNotFoundError:
+            raise InvalidArgument(chosen.field, f"{chosen.entry.name} has just been removed") from None
+        return Applied(key, lora, chosen.weight, chosen.field)
 
     def _warm(self, names: list[str]) -> None:
         for name in names:
@@ -250,6 +250,10 @@ class Engine:
             if every and drawn.step % every == 0:
                 news["preview"] = (drawn.step, drawing.decoded(loaded, drawn.preview(), 1))
             ticket.set(**news)
+        for ticket, drawn in finished:
+            if not bool(torch.isfinite(drawn.latents).all()):
+                ticket.set(error=_not_finite(ticket.request))
+        finished = [(ticket, drawn) for ticket, drawn in finished if not ticket.over]
         if finished:
             pixels = drawing.decoded(loaded, torch.cat([d.latents for _, d in finished]), self._at_once)
             start = 0
@@ -267,6 +271,14 @@ def _check_size(loaded: LoadedModel, width: int, height: int) -> None:
             raise InvalidArgument(
                 side, f"is {pixels}; this model needs a multiple of {factor}, such as {near}"
             )
+
+
+def _not_finite(request: GenerationRequest) -> InvalidArgument:
+    field = "loras" if request.loras else "guidance"
+    return InvalidArgument(
+        field,
+        "the picture grew beyond all numbers while it was drawn; lower the weights of the LoRAs or the guidance",
+    )
 
 
 def _out_of_memory() -> InvalidArgument:

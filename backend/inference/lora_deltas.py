@@ -28,6 +28,10 @@ _UNKNOWN = {
 }
 
 
+class WrongShape(ValueError):
+    """What a file has for a module is whole, and for another weight than the model's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Factors:
     """What a file has for one module, by kind (`lora_up.weight`, `hada_w1_a`, …), float32."""
@@ -38,7 +42,8 @@ class Factors:
         """The change of a weight whose original values are `base`, float32.
 
         Raises:
-            ValueError: the factors make another shape.
+            WrongShape: the factors make another shape.
+            ValueError, RuntimeError, IndexError, ZeroDivisionError: they do not fit each other.
         """
         change = self._change(base.shape)
         return _decomposed(change, base, self.parts) if _MAGNITUDES & self.parts.keys() else change
@@ -54,7 +59,7 @@ class Factors:
         else:
             change = self._kronecker_scale() * _lokr(parts)
         if change.numel() != shape.numel() or (change.dim() > 1 and change.shape[0] != shape[0]):
-            raise ValueError(
+            raise WrongShape(
                 f"it changes a weight of {_shown(change.shape)}, the model's has {_shown(shape)}"
             )
         return change.reshape(shape)
@@ -84,11 +89,12 @@ _COMPLETE = (
 )
 
 
-def _whole(parts: Mapping[str, Tensor]) -> bool:
+def _changes(parts: Mapping[str, Tensor]) -> int:
+    """How many whole changes of its weight there are: one, in a file that is in order."""
     kinds = set(parts)
     first = "lokr_w1" in kinds or {"lokr_w1_a", "lokr_w1_b"} <= kinds
     second = "lokr_w2" in kinds or {"lokr_w2_a", "lokr_w2_b"} <= kinds
-    return (first and second) or any(needed <= kinds for needed in _COMPLETE)
+    return (first and second) + sum(needed <= kinds for needed in _COMPLETE)
 
 
 def _lora(parts: Mapping[str, Tensor]) -> Tensor:
@@ -130,7 +136,7 @@ def _decomposed(change: Tensor, base: Tensor, parts: Mapping[str, Tensor]) -> Te
     magnitude = parts["dora_scale"] if "dora_scale" in parts else parts["lora_magnitude_vector"].flatten()
     along = 1 if magnitude.dim() > 1 and magnitude.shape[0] == 1 and magnitude.numel() > 1 else 0
     if magnitude.numel() != changed.shape[along]:
-        raise ValueError(
+        raise WrongShape(
             f"it has {magnitude.numel()} norms for {changed.shape[along]} {('rows', 'columns')[along]}"
         )
     others = [axis for axis in range(changed.dim()) if axis != along]
@@ -176,10 +182,11 @@ def read(path: Path, field: str, device: torch.device, *, base: str = "") -> Lor
             raise InvalidArgument(field, f"{path.name} holds values that are not finite, in {key[:100]}")
         found.setdefault(module, {})[kind] = value
     for module, parts in found.items():
-        if not _whole(parts):
-            raise InvalidArgument(
-                field, f"{path.name} is not whole: of {module[:100]} it has only {', '.join(parts)}"
-            )
+        count = _changes(parts)
+        if count != 1:
+            what = "is not whole: of {} it has only {}" if not count else "is ambiguous: of {} it has {}"
+            said = what.format(module[:100], ", ".join(sorted(parts)))
+            raise InvalidArgument(field, f"{path.name} {said}")
     if not found:
         raise InvalidArgument(field, f"{path.name} is empty")
     return LoraFile(path.stem, {module: Factors(parts) for module, parts in found.items()}, base)

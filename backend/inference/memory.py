@@ -9,10 +9,12 @@ import psutil
 import torch
 
 from backend.errors import InvalidArgument
+from backend.inference.container_memory import container
 from backend.inference.model import LoadedModel
 
 BUDGET = "LORAPOOL_INFERENCE_MEMORY_GB"
-"""Variable that sets how much of the device's memory models and LoRAs may be kept in."""
+"""Variable that sets how much of the device's memory may be taken: by models and LoRAs, which are kept in it, and by
+pictures with what these leave. Where it is not set, pictures have all that is free."""
 
 _SHARE_OF_GPU, _SHARE_OF_HOST = 0.8, 0.4
 _MOST_ON_GPU, _MOST_ON_CPU = 16, 8
@@ -26,28 +28,50 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def allowed() -> int | None:
+    """What `BUDGET` says; None where it says nothing.
+
+    Raises:
+        InvalidArgument: it is no number of gigabytes.
+    """
+    said = os.environ.get(BUDGET, "")
+    if not said:
+        return None
+    try:
+        value = float(said)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise InvalidArgument(BUDGET, f"a number of gigabytes is expected, not {said!r}")
+    return int(value * 2**30)
+
+
 def budget(where: torch.device) -> int:
     """What models and LoRAs may be kept in."""
-    said = os.environ.get(BUDGET, "")
-    if said:
-        try:
-            value = float(said)
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise InvalidArgument(BUDGET, f"a number of gigabytes is expected, not {said!r}")
-        return int(value * 2**30)
+    said = allowed()
+    if said is not None:
+        return said
     if where.type == "cuda":
         return int(torch.cuda.mem_get_info(where)[1] * _SHARE_OF_GPU)
-    return int(psutil.virtual_memory().total * _SHARE_OF_HOST)
+    limited = container()
+    total = psutil.virtual_memory().total
+    return int((min(total, limited.limit) if limited else total) * _SHARE_OF_HOST)
 
 
-def free(where: torch.device) -> int:
-    """What is free at the moment."""
+def free(where: torch.device, kept: int) -> int:
+    """What pictures may take at the moment, beside `kept` bytes of models and LoRAs."""
+    unused = _unused(where)
+    said = allowed()
+    return unused if said is None else max(0, min(unused, said - kept))
+
+
+def _unused(where: torch.device) -> int:
     if where.type == "cuda":
-        unused = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
-        return int(torch.cuda.mem_get_info(where)[0] + unused)
-    return int(psutil.virtual_memory().available)
+        reserved = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+        return int(torch.cuda.mem_get_info(where)[0] + reserved)
+    available = int(psutil.virtual_memory().available)
+    limited = container()
+    return min(available, limited.left) if limited else available
 
 
 def of_picture(model: LoadedModel, width: int, height: int) -> int:
@@ -65,21 +89,27 @@ def of_picture(model: LoadedModel, width: int, height: int) -> int:
     return int(max(decoder, 2 * latents * first * _UNET_TENSORS * _item(unet)))
 
 
-def at_once(model: LoadedModel, width: int, height: int) -> int:
-    """How many pictures fit at once.
+def at_once(model: LoadedModel, width: int, height: int, there: int) -> int:
+    """How many pictures fit at once into `there` bytes.
 
     Raises:
         InvalidArgument: not even one.
     """
-    need, there = of_picture(model, width, height), free(model.device)
+    need = of_picture(model, width, height)
     if need > there:
+        side = "width" if width >= height else "height"
+        limit = f" of {BUDGET}" if allowed() is not None else ""
         raise InvalidArgument(
-            "width",
-            f"{width}×{height} takes about {need / 2**30:.1f} GB with {model.entry.name}, and "
-            f"{there / 2**30:.1f} GB are free; choose a smaller size",
+            side,
+            f"{width}×{height} takes about {_gb(need)} with {model.entry.name}, and {_gb(there)}{limit} "
+            "are free; choose a smaller size",
         )
     most = _MOST_ON_GPU if model.device.type == "cuda" else _MOST_ON_CPU
     return max(1, min(most, int(there * 0.8 / max(1, need))))
+
+
+def _gb(size: int) -> str:
+    return f"{size / 2**30:.1f} GB" if size >= 2**29 else f"{size / 2**20:.0f} MB"
 
 
 def _item(module: object) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from backend.errors import InvalidArgument
 from backend.inference import flux_names, lora_names
 from backend.inference.catalog import ModelEntry
-from backend.inference.lora_deltas import Factors, LoraFile
+from backend.inference.lora_deltas import Factors, LoraFile, WrongShape
 from backend.training import checkpoint, model_folder
 
 STEPWISE = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
@@ -126,8 +126,13 @@ class LoadedModel:
                 raise self._misfit(applied, f"this model has no {name[:100]}")
             try:
                 found.append((target, factors.delta(self._original(target))))
-            except (ValueError, RuntimeError) as error:
+            except WrongShape as error:
                 raise self._misfit(applied, f"of {name[:100]} {error}") from None
+            except (ValueError, RuntimeError, IndexError, ZeroDivisionError):
+                raise InvalidArgument(
+                    applied.field,
+                    f"{applied.lora.label} is damaged: what it has for {name[:100]} does not fit together",
+                ) from None
         return found
 
     def _known(self, applied: Applied) -> dict[str, Factors]:

@@ -6,8 +6,8 @@
     GET  /status    {"loaded": […]}
 
 An answer names in `X-Lorapool-Loaded` what is in memory; one with `X-Lorapool-Final` would be the same anywhere, so it
-is not worth another attempt. While a query is drawn its thread tells the progress URL how far it is, and hears there
-that nobody wants it any more.
+is not worth another attempt. While a query is drawn its thread tells the progress URL how far it is. That nobody wants
+it any more it hears there, or sees by the connection having been closed, and then takes it off the device.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,20 @@ class _Handler(BaseHTTPRequestHandler):
         began = time.monotonic()
         request = parse(self._body())
         ticket = self.server.engine.submit(request, secrets.randbelow(2**32))
-        Companion(ticket, self.headers.get(PROGRESS_URL, ""), self._job_dir()).stay()
+        Companion(ticket, self.headers.get(PROGRESS_URL, ""), self._job_dir(), self._hung_up).stay()
         if ticket.error is not None:
             raise ticket.error
         seconds = time.monotonic() - began
         return delivery.answer(ticket, seconds, data_dir=self.server.data_dir, task=self._task())
+
+    def _hung_up(self) -> bool:
+        """Whether the caller has closed the connection."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
@@ -139,8 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
         }
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.end_headers()
+            self.wfile.write(body)
+        except ConnectionError:  # whoever asked has gone
+            self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Each query has its own record; what is worth a line is logged where it happens."""
@@ -149,8 +162,10 @@ class _Handler(BaseHTTPRequestHandler):
 class Companion:
     """Stays with a query until it is over, and passes on how far it is."""
 
-    def __init__(self, ticket: Ticket, url: str, folder: Path | None) -> None:
-        self._ticket, self._folder = ticket, folder
+    def __init__(
+        self, ticket: Ticket, url: str, folder: Path | None, hung_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._ticket, self._folder, self._hung_up = ticket, folder, hung_up
         self._line = ProgressLine(url) if url else None
         self._said: tuple[str, int] | None = None
         self._shown = 0
@@ -164,6 +179,8 @@ class Companion:
         ticket = self._ticket
         try:
             while not ticket.ended.wait(_PROGRESS_EVERY):
+                if self._hung_up():
+                    raise NotWanted
                 with ticket.changed:
                     phase, step, steps, preview = ticket.phase, ticket.step, ticket.steps, ticket.preview
                 if self._line is None:

@@ -62,6 +62,19 @@ class Shelf:
         """Keep to the budget, whatever has been added; the model in use stays."""
         self._make_room(0, in_use)
 
+    def room_for(self, needed: int, in_use: LoadedModel) -> int:
+        """What pictures may take, once what is not in use has made room, where that helps."""
+        cache, keep = self._kept(), self._keys_of(in_use)
+        there = memory.free(self._where(), cache.size)
+        most = there + cache.size - _size(in_use)
+        if most < needed:
+            return most
+        while there < needed and cache.drop_oldest(keep=keep) is not None:
+            model.release()
+            self._note()
+            there = memory.free(self._where(), cache.size)
+        return there
+
     def clear(self) -> None:
         """Give everything back."""
         self._kept().clear()
@@ -87,10 +100,12 @@ class Shelf:
         self._names.setdefault(file_key(entry), set()).update((entry.name, entry.path, asked))
 
     def _make_room(self, needed: int, in_use: LoadedModel | None) -> None:
-        keep = [key for key, value in self._kept().items() if value is in_use]
-        if self._kept().make_room(needed, keep=keep):
+        if self._kept().make_room(needed, keep=self._keys_of(in_use)):
             model.release()
         self._note()
+
+    def _keys_of(self, in_use: LoadedModel | None) -> set[Hashable]:
+        return {key for key, value in self._kept().items() if value is in_use}
 
     def _note(self) -> None:
         kept = {key for key, _ in self._kept().items()}

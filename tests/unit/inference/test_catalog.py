@@ -79,3 +79,24 @@ def test_a_checkpoint_of_a_job_that_was_deleted_is_told_from_a_misspelt_name(tmp
     lora(tmp_path / "loras" / "cat-11111111.safetensors", 1.0)
     with pytest.raises(InvalidArgument, match=r"jobs/t1/model/cat-000002.*its job has been deleted"):
         Catalog(tmp_path).lora("jobs/t1/model/cat-000002.safetensors", "loras[0].name")
+
+
+def test_two_loras_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder in "ab":
+        file = tmp_path / "loras" / folder / "cat.safetensors"
+        file.parent.mkdir(parents=True)
+        save_file({"x.lora_down.weight": torch.zeros(1 + "ab".index(folder), 1)}, file)
+    catalog = Catalog(tmp_path)
+    assert [catalog.lora(f"{folder}/cat", "loras").rank for folder in "ab"] == [1, 2]
+    with pytest.raises(InvalidArgument, match=r"loras/ has (a/cat, b/cat|b/cat, a/cat)\."):
+        catalog.lora("dog", "loras")
+
+
+@pytest.mark.parametrize("header", ['{"a.lora_down.weight": 1}', '{"__metadata__": "cat"}', "[]", "7", "{}"])
+def test_one_strange_file_does_not_hide_the_others(tmp_path: Path, header: str) -> None:
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    save_file({"x.lora_down.weight": torch.tensor(1.0)}, folder / "scalar.safetensors")
+    (folder / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    (folder / "gone.safetensors").symlink_to(folder / "nowhere")
+    assert {entry.name for entry in Catalog(tmp_path).loras()} == {"scalar", "odd"}

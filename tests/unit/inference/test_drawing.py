@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from backend.errors import InvalidArgument
-from backend.inference import schedulers
+from backend.inference import delivery, schedulers
 from backend.inference.model import LoadedModel
 from backend.inference.request import SCHEDULERS
 from tests.unit.inference.conftest import Studio
@@ -220,3 +220,33 @@ def test_sdxl_is_that_of_diffusers_and_takes_loras_in_its_original_names(
     assert apart(studio.draw(model="xl", seed=5), drawn[:1]) <= 1
     with pytest.raises(InvalidArgument, match="another architecture than tiny-shapes"):
         studio.draw(model="tiny-shapes", loras=["xl-style"])
+
+
+def test_a_lora_removed_before_its_turn_is_told_and_one_removed_after_it_does_no_harm(
+    studio: Studio, tmp_path: Path
+) -> None:
+    key = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    factors = {f"{key}.lora_down.weight": torch.randn(2, 64), f"{key}.lora_up.weight": torch.randn(64, 2)}
+    studio.lora("brief", factors)
+    file = studio.data_dir / "loras" / "brief.safetensors"
+    drawn = studio.begin(loras=["brief"])
+    studio.end(drawn)
+    long = studio.begin(seed=1, steps=1000)
+    waits = studio.begin(loras=["brief"])
+    file.unlink()
+    said = delivery.answer(drawn, 1.0, data_dir=tmp_path, task="t")
+    assert len(said["images"]) == 1 and said["parameters"]["loras"][0]["name"] == "loras/brief.safetensors"
+    long.set(cancelled=True)
+    with pytest.raises(InvalidArgument, match=r"loras\[0\].name: brief has just been removed"):
+        studio.end(waits)
+
+
+def test_a_picture_beyond_all_numbers_is_told_and_not_drawn_black(studio: Studio) -> None:
+    key = "lora_unet_conv_out"
+    factors = {
+        f"{key}.lora_down.weight": torch.full((1, 32, 3, 3), 1e19),
+        f"{key}.lora_up.weight": torch.full((4, 1, 1, 1), 1e19),
+    }
+    with pytest.raises(InvalidArgument, match="loras: the picture grew beyond all numbers"):
+        studio.draw(loras=[studio.lora("wild", factors)])
+    assert len(studio.draw(seed=1)) == 1

@@ -286,6 +286,10 @@ def test_a_lora_for_another_architecture_is_refused_and_changes_nothing(
             "not finite",
         ),
         ({f"{LINEAR}.dora_scale": noise(64, 1)}, "not whole"),
+        (
+            {**plain_lora(), f"{LINEAR}.diff": noise(64, 64)},
+            "ambiguous: of .+ it has .*diff, lora_down.weight",
+        ),
         ({f"{LINEAR}.w_norm": noise(64)}, "trained norms"),
         ({"model.weight": noise(2, 4)}, "no LoRA of a kind"),
         ({}, "empty"),
@@ -294,6 +298,28 @@ def test_a_lora_for_another_architecture_is_refused_and_changes_nothing(
 def test_a_file_that_is_no_lora_is_refused(tmp_path: Path, tensors: dict[str, Tensor], said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         file_of(tmp_path, "broken", tensors)
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "alpha"),
+    [
+        ((0, 64), (64, 0), 1.0),  # of rank nothing
+        ((4, 64), (64, 3), 1.0),
+        ((4,), (4,), 1.0),
+        ((), (), 1.0),
+        ((4, 64), (64, 4), (1.0, 2.0)),
+    ],
+)
+def test_factors_that_do_not_fit_each_other_are_refused_as_damaged(
+    loaded: LoadedModel, tmp_path: Path, down: tuple[int, ...], up: tuple[int, ...], alpha: float
+) -> None:
+    tensors = {
+        "lora_down.weight": torch.ones(down),
+        "lora_up.weight": torch.ones(up),
+        "alpha": torch.tensor(alpha),
+    }
+    with pytest.raises(InvalidArgument, match=r"loras\[0\].name: odd is damaged: what it has for lora_unet"):
+        loaded.use([file_of(tmp_path, "odd", {f"{LINEAR}.{kind}": each for kind, each in tensors.items()})])
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:

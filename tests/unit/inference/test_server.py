@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from backend.inference.server import Server
+from backend.processes import wait_until
 from tests.unit.inference.conftest import Studio
 
 SMALL = {"prompt": "a red circle", "steps": 3, "guidance": 3, "seed": 5}
@@ -87,6 +89,9 @@ def test_files_go_where_the_task_is_and_nowhere_else(port: int, studio: Studio) 
     assert (studio.data_dir / "outputs" / "t1" / "00.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((studio.data_dir / "outputs" / "t1" / "result.json").read_text())["images"] == []
     assert said["images"][0].startswith("/api/v1/outputs/t1/00.png?expires=")
+    foreign = (studio.data_dir / "jobs" / "任务-3").as_posix().encode().decode("latin-1")
+    _, said = ask(port, {**SMALL, "output": "file"}, Job_Dir=foreign)
+    assert said["files"] == ["outputs/任务-3/00.png"]
     _, said = ask(port, {**SMALL, "output": "file"}, Job_Dir="/etc/t2")
     (file,) = said["files"]
     assert (studio.data_dir / file).is_file() and "t2" not in file
@@ -118,3 +123,19 @@ def test_a_query_that_nobody_wants_is_given_up(port: int, ear: Ear) -> None:
     answer, said = ask(port, {**SMALL, "steps": 1000}, Progress_Url=ear.url)
     assert (answer.status, said["error"]) == (499, "Cancelled")
     assert ask(port, SMALL)[0].status == 200
+
+
+def test_a_query_whose_caller_has_gone_never_gets_the_device(port: int, studio: Studio) -> None:
+    # Given a long drawing, and a query for another model's size that waits behind it
+    long = studio.begin(seed=1, steps=1000)
+    body = json.dumps({**SMALL, "width": 72}).encode()
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert wait_until(lambda: len(studio.engine._waiting) == 1, 60.0)
+        (waits,) = studio.engine._waiting
+    # When its caller hangs up, then it is given up before its turn has come
+    assert wait_until(lambda: waits.cancelled, 60.0)
+    assert not long.over
+    long.set(cancelled=True)
+    assert ask(port, SMALL)[0].status == 200
+    assert waits.phase == "waiting for the device"
