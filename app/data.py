@@ -123,9 +123,14 @@ def _data_dir(request: Request) -> Path:
 def data_sets(request: Request) -> Any:
     data_dir = _data_dir(request)
     sets = datasets.data_sets(data_dir)
-    mine = rights.readable(request, [each.path for each in sets])
-    found = [dataclasses.asdict(each) for each in sets if each.path in mine]
-    return {"sets": found, "models": len(folders.models(data_dir))}
+    access = rights.access(request, [each.path for each in sets])
+    viewer = person_of(request).role == "viewer"
+    found = [
+        {**dataclasses.asdict(each), "may_change": access[each.path] == "change" and not viewer}
+        for each in sets
+        if access[each.path] != "none"
+    ]
+    return {"sets": found, "may_make": not viewer, "models": len(folders.models(data_dir))}
 
 
 @router.post("/new")

@@ -33,6 +33,7 @@ from fastapi import APIRouter, FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app import pages
 from app.board import Boards, Message
 from app.gateway import GatewayRefused
 from app.people import gateway_of, person_of
@@ -226,6 +227,8 @@ class Passage(StreamingResponse):
 async def answer_error(request: Request, error: Exception) -> Response:
     """Errors raised on purpose, as the gateway words them."""
     assert isinstance(error, LorapoolError)
+    if pages.wants_page(request):
+        return pages.dead_end(request, str(error), error.status)
     answer = (
         error.answer
         if isinstance(error, GatewayRefused)

@@ -145,7 +145,9 @@ class Login:
             query = scope["query_string"].decode("latin-1")
             back = quote(path + (f"?{query}" if query else ""))
             return RedirectResponse(f"{self._root}/login?next={back}", status_code=303)
-        return JSONResponse({"error": "Unauthorized", "message": _LOG_IN}, status_code=401)
+        # By the header a page knows that it is the login that is over, not a password that is wrong.
+        headers = {"x-lorapool-login": f"{self._root}/login"}
+        return JSONResponse({"error": "Unauthorized", "message": _LOG_IN}, status_code=401, headers=headers)
 
     async def _answer(self, request: Request, path: str) -> Response:
         if path == "/logout":
@@ -161,7 +163,7 @@ class Login:
         source = self._proxies.source(request.scope, request.headers)
         if not self._tries.begin(source, self._clock()):
             return login_page.form(
-                look, self._credentials, back, accounts=accounts, wrong=_TOO_MANY, status=429
+                look, self._credentials, back, accounts=accounts, wrong=_TOO_MANY, name=name, status=429
             )
         if self._fits(name, secret):
             self._tries.was_right(source)
@@ -178,7 +180,7 @@ class Login:
                 wrong = str(error) if error.status == 429 else "Name, password or token is wrong."
         # Slow enough that guessing leads nowhere.
         await asyncio.sleep(_WRONG_TAKES)
-        return login_page.form(look, self._credentials, back, accounts=accounts, wrong=wrong)
+        return login_page.form(look, self._credentials, back, accounts=accounts, wrong=wrong, name=name)
 
     def _look(self, headers: Headers) -> login_page.Look:
         return login_page.Look(self._root, self._languages, self._languages.wanted(headers))

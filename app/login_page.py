@@ -27,21 +27,30 @@ class Look:
 
 
 def form(
-    look: Look, credentials: Credentials, back: str, *, accounts: bool, wrong: str = "", status: int = 401
+    look: Look,
+    credentials: Credentials,
+    back: str,
+    *,
+    accounts: bool,
+    wrong: str = "",
+    name: str = "",
+    status: int = 401,
 ) -> Response:
-    """The page; `accounts` says whether there are any, `wrong` what was wrong with the last try."""
+    """The page; `accounts` says whether there are any, `wrong` what was wrong with the last try, of `name`."""
     say = look.language.say
     asks_name = credentials.by_name or accounts
     needed = credentials.by_name and not accounts
-    name = _field("username", say("Name"), "text", "username", needed=needed) if asks_name else ""
+    # What was right is not typed twice; the cursor stands where something is to be typed.
+    first = asks_name and not name
+    who = _field("username", say("Name"), "text", "username", needed=needed, value=name, here=first)
     label = say("Token") if not asks_name else say("Password or token") if accounts else say("Password")
-    secret = _field("secret", label, "password", "current-password", needed=True)
+    secret = _field("secret", label, "password", "current-password", needed=True, here=not first)
     hint = f"<p>{_hint(look.language, credentials, accounts)}</p>" if accounts or not asks_name else ""
     problem = _problem(look.language.said(wrong)) if wrong else ""
     action = f"{html.escape(look.root_path)}/login?next={html.escape(quote(back))}"
     title = say("Log in")
     body = (
-        f'<form method="post" action="{action}">{name}{secret}{hint}{problem}'
+        f'<form method="post" action="{action}">{who if asks_name else ""}{secret}{hint}{problem}'
         f'<button type="submit" class="lp-button primary">{html.escape(title)}</button></form>'
     )
     return _page(look, title, body, status if wrong else 200)
@@ -71,10 +80,14 @@ def _problem(text: str) -> str:
     return f'<p class="lp-problem" role="alert">{html.escape(text)}</p>'
 
 
-def _field(name: str, label: str, kind: str, filled_by: str, *, needed: bool) -> str:
+def _field(
+    name: str, label: str, kind: str, filled_by: str, *, needed: bool, value: str = "", here: bool = False
+) -> str:
+    said = f' value="{html.escape(value)}"' if value else ""
+    marks = "".join(mark for mark, wanted in ((" required", needed), (" autofocus", here)) if wanted)
     return (
         f'<label for="{name}">{html.escape(label)}</label>'
-        f'<input id="{name}" name="{name}" type="{kind}" autocomplete="{filled_by}"{" required" if needed else ""}>'
+        f'<input id="{name}" name="{name}" type="{kind}" autocomplete="{filled_by}"{said}{marks}>'
     )
 
 

@@ -51,7 +51,10 @@ def frame(
         f"{html.escape(say(title))}</a>"
         for key, (title, path) in ({} if alone else _PAGES).items()
     )
+    past = html.escape(say("To the page"))
     return (
+        f'<a class="lp-skip" href="#{"lp-train" if active == "train" else "lp-page"}">'
+        f"{past}</a>"
         f'<header class="lp-bar"><a class="lp-brand" href="{html.escape(root_path)}/" aria-label="lorapool">'
         f'{icon("mark")}<span>lorapool</span></a><nav aria-label="{html.escape(say("Pages"))}">{links}</nav>'
         f"{picker(languages, language)}"
@@ -111,10 +114,35 @@ def page(active: str, request: Request, styles: tuple[str, ...]) -> HTMLResponse
         f'<meta name="lp-person" content="{html.escape(person.name)}">'
         f'<meta name="lp-role" content="{html.escape(person.role)}"></head>'
         f"<body>{frame(active, root_path, languages, language)}"
-        f'<main id="lp-page"></main><noscript>{without}</noscript></body></html>'
+        f'<main id="lp-page" tabindex="-1"></main><noscript>{without}</noscript></body></html>'
     )
     varied = {"cache-control": "no-cache", "vary": "accept-language, cookie"}
     return HTMLResponse(text, headers={"content-security-policy": _POLICY, **varied})
+
+
+def dead_end(request: Request, text: str, status: int) -> HTMLResponse:
+    """A page for an address that leads nowhere: what is wrong, and the way back."""
+    root_path: str = request.app.state.root_path
+    languages: Languages = request.app.state.languages
+    language = languages.wanted(request.headers)
+    title = html.escape(language.say("This page cannot be shown"))
+    back = html.escape(language.say("To the jobs"))
+    body = (
+        f'<!doctype html><html lang="{language.code}"><head><meta charset="utf-8"><title>{title} · lorapool</title>'
+        f"{head(root_path, ('look',), language=language)}</head><body>{frame('', root_path, languages, language)}"
+        f'<main id="lp-page"><div class="lp-card lp-empty"><h1>{title}</h1>{html.escape(language.said(text))}'
+        f'<p class="acts"><a class="lp-button primary" href="{html.escape(root_path)}/jobs">{back}</a></p>'
+        "</div></main></body></html>"
+    )
+    return HTMLResponse(
+        body, status, headers={"content-security-policy": _POLICY, "cache-control": "no-store"}
+    )
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person has opened the address, rather than a script asked for it or a link saves what is there."""
+    going = request.headers.get("sec-fetch-mode", "navigate") == "navigate"
+    return going and request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def waiting(active: str, root_path: str, languages: Languages, language: Catalogue) -> str:

@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import pages
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK_NAMES = frozenset({"localhost", "ip6-localhost"})
@@ -129,7 +132,10 @@ class PageOnly:
         elif path.startswith("/static/") or path in ("/theme.css", "/favicon.ico", "/manifest.json"):
             await self._app(scope, receive, send)
         else:
-            await JSONResponse(_NOTHING, status_code=404)(scope, receive, send)
+            request = Request(scope, receive)
+            text = "There is nothing at this address."
+            page = pages.wants_page(request) and pages.dead_end(request, text, 404)
+            await (page or JSONResponse(_NOTHING, status_code=404))(scope, receive, send)
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:

@@ -242,7 +242,8 @@ async def services(request: Request) -> Any:
         found = (await gateway_of(request).get("services"))["services"]
     except (GatewayLost, GatewayRefused) as error:
         return {"services": [], "problem": str(error)}
-    return {"services": [service["name"] for service in found if service["type"] in SERVICE_TYPES]}
+    names = [service["name"] for service in found if service["type"] in SERVICE_TYPES]
+    return {"services": names, "viewer": person_of(request).role == "viewer"}
 
 
 @router.get("/choices")

@@ -27,7 +27,7 @@ from backend.errors import InvalidInput
 
 router = APIRouter()
 
-_MOST = 200
+_MOST = 50
 
 
 @router.get("/people/me")

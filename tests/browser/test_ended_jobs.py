@@ -82,7 +82,7 @@ def test_all_that_failed_are_deleted_at_once_even_if_somebody_was_faster(
 def test_new_loras_are_one_download(page: Page, gateway: FakeGateway) -> None:
     gateway.add("old", state="succeeded", finished_at=time.time() - 2 * 86400)
     page.goto("/jobs")
-    button = page.get_by_role("link", name="Download the LoRAs of the last 24 hours")
+    button = page.get_by_role("link", name="Download new LoRAs")
     expect(page.locator('.list [data-task="old"]')).to_be_visible()
     expect(button).to_be_hidden()
     gateway.add("new", state="succeeded", finished_at=time.time())

@@ -53,15 +53,19 @@ def test_with_no_jobs_the_page_says_so_and_leads_to_the_form(page: Page, gateway
     expect(page.locator("text=New training")).to_have_attribute("href", "/")
 
 
-def test_the_list_shows_newest_first_with_state_position_and_bar(page: Page, gateway: FakeGateway) -> None:
+def test_what_runs_stands_first_then_the_queue_in_its_turn_then_what_ended_last(
+    page: Page, gateway: FakeGateway
+) -> None:
+    gateway.add("old", state="succeeded", finished_at=time.time() - 60)
     gateway.add("one", state="failed", reason="the disk is full", finished_at=time.time())
     gateway.add("two", state="running", progress=progress(50, 200))
     gateway.add("three", position=1, expected_start=time.time() + 240)
+    gateway.add("four", position=2)
     page.goto("/jobs")
-    expect(page.locator(".list [data-task]")).to_have_count(3)
+    expect(page.locator(".list [data-task]")).to_have_count(5)
     ids = page.eval_on_selector_all(".list [data-task]", "rows => rows.map(row => row.dataset.task)")
-    assert ids == ["three", "two", "one"]
-    expect(row(page, "three")).to_contain_text("queued, position 1 · starts in about 4 min")
+    assert ids == ["two", "three", "four", "one", "old"]
+    expect(row(page, "three")).to_contain_text("position 1 · starts in about 4 min")
     expect(row(page, "two")).to_contain_text("step 50 of 200")
     expect(row(page, "two").locator("[role=progressbar]")).to_have_attribute("aria-valuenow", "25")
     expect(row(page, "one")).to_contain_text("the disk is full")

@@ -88,7 +88,7 @@ def test_from_the_first_account_to_who_did_what(browser: Browser, studio: Studio
     _what_a_viewer_sees(browser, studio)
 
     first.reload()
-    expect(first.get_by_role("region", name="Who did what")).to_contain_text("add_user")
+    expect(first.get_by_role("region", name="Who did what")).to_contain_text("add user")
     first.context.close()
 
 

@@ -126,7 +126,7 @@ def test_a_second_training_says_its_place_and_a_finished_one_gives_its_lora(
     second = start(page, "moonlight-2", STEPS, max(20, STEPS // 4))
     expect(page.locator("#lp-after .queued")).to_contain_text("moonlight-2", timeout=SLOW)
     page.goto(f"/jobs?task={second}")
-    expect(page.locator(f'.list [data-task="{second}"]')).to_contain_text("queued, position 1", timeout=SLOW)
+    expect(page.locator(f'.list [data-task="{second}"]')).to_contain_text("position 1", timeout=SLOW)
     expect(page.locator(".progress")).to_contain_text("Position")
     shoot("job-queued")
     page.goto("/service")

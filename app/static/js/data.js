@@ -23,6 +23,7 @@ const wide = matchMedia("(min-width: 861px)");
 const named = () => new URLSearchParams(location.search);
 let sets = [];
 let models = 0;
+let mayMake = true;
 let shown = "";
 let grid = null;
 let asked = 0;
@@ -44,6 +45,8 @@ async function load() {
   // An answer that was overtaken by a later one would show what is no more.
   if (!answer || mine !== asked) return;
   ({ sets, models } = answer);
+  list.querySelector("header button").hidden = !answer.may_make;
+  mayMake = answer.may_make;
   drawList();
   choose();
 }
@@ -96,8 +99,8 @@ function empty() {
     h(
       "p",
       { class: "acts" },
-      h("button", { class: "lp-button primary", type: "button", onclick: () => create() }, t("New data set")),
-      !models && sampleButton(load),
+      mayMake && h("button", { class: "lp-button primary", type: "button", onclick: () => create() }, t("New data set")),
+      mayMake && !models && sampleButton(load),
     ),
   );
 }
@@ -117,9 +120,9 @@ function drawSet(set, folder, same) {
       h(
         "div",
         { class: "acts" },
-        folder && h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, t("Add pictures…")),
-        h("button", { class: "lp-button danger", type: "button", onclick: () => remove(set.path, t("the data set {name} with its {pictures}", { name: set.name, pictures: pictures(set.pictures) })) }, t("Delete…")),
-        set.train_data_dir && h("a", { class: "lp-button primary", href: `${root}/?data=${encodeURIComponent(set.train_data_dir)}` }, t("Train with it")),
+        folder && set.may_change && h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, t("Add pictures…")),
+        set.may_change && h("button", { class: "lp-button danger", type: "button", onclick: () => remove(set.path, t("the data set {name} with its {pictures}", { name: set.name, pictures: pictures(set.pictures) })) }, t("Delete…")),
+        mayMake && set.train_data_dir && h("a", { class: "lp-button primary", href: `${root}/?data=${encodeURIComponent(set.train_data_dir)}` }, t("Train with it")),
       ),
       chooser,
     ),
@@ -155,8 +158,8 @@ function about(set, folder) {
           h("span", {}, tn(folder.repeats, "{pictures}, each shown once an epoch", "{pictures}, each shown {n} times an epoch", { pictures: pictures(folder.pictures) })),
         ]
       : tn(folder.pictures, "This picture is in no training folder yet, so no training sees it. Give it a trigger word.", "These {n} pictures are in no training folder yet, so no training sees them. Give them a trigger word."),
-    h("button", { class: trained ? "lp-button quiet" : "lp-button primary", type: "button", onclick: () => rename(set, folder) }, trained ? t("Rename or repeat…") : t("Make a training folder…")),
-    trained && set.folders.length > 1 && h("button", { class: "lp-button quiet danger", type: "button", onclick: () => remove(folder.path, t("the folder {name} with its {pictures}", { name: folder.name, pictures: pictures(folder.pictures) })) }, t("Delete folder…")),
+    set.may_change && h("button", { class: trained ? "lp-button quiet" : "lp-button primary", type: "button", onclick: () => rename(set, folder) }, trained ? t("Rename or repeat…") : t("Make a training folder…")),
+    trained && set.may_change && set.folders.length > 1 && h("button", { class: "lp-button quiet danger", type: "button", onclick: () => remove(folder.path, t("the folder {name} with its {pictures}", { name: folder.name, pictures: pictures(folder.pictures) })) }, t("Delete folder…")),
   );
 }
 
@@ -191,7 +194,7 @@ async function rename(set, folder) {
 }
 
 async function create(files = []) {
-  const asked = await form(t("New data set"), { name: "", words: "", repeats: 10 }, files.length && tn(files.length, "{n} file goes into it.", "{n} files go into it."));
+  const asked = await form(t("New data set"), { name: "", words: "", repeats: 10 }, files.length > 0 && tn(files.length, "{n} file goes into it.", "{n} files go into it."));
   if (!asked) return;
   const made = await guarded(() => post("sets/new", asked));
   if (!made) return;

@@ -38,6 +38,9 @@ export const states = {
   dead: t("gave up"),
 };
 
+/** What was said, as a sentence begins: but a name of a setting stays what it is. */
+export const capital = (text) => (text && !/^\w*_/.test(text) ? text[0].toUpperCase() + text.slice(1) : (text ?? ""));
+
 export const isFinal = (state) => ["succeeded", "failed", "cancelled", "dead"].includes(state);
 
 let toasts;
@@ -65,7 +68,7 @@ export function ask(question, yes, detail, no = t("Keep it running"), more = [])
           "menu",
           {},
           h("button", { class: "lp-button", value: "no" }, no),
-          h("button", { class: "lp-button primary", value: "yes" }, yes),
+          h("button", { class: "lp-button primary danger", value: "yes" }, yes),
         ),
       ),
     );

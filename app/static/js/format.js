@@ -70,12 +70,13 @@ export function figure(value) {
 /** What a task is called: its name, or the beginning of its id. */
 export const title = (task) => task.name || task.id.replace(/^([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "$1");
 
-/** What a task is waiting for or doing, in one line; empty when its state says it all. */
-export function note(task) {
+/** What a task is waiting for or doing, in one line; empty when its state says it all. `beside` the state it is shorter. */
+export function note(task, beside = false) {
   switch (task.state) {
     case "waiting": {
       if (task.waits_for) return t("waits: {why}", { why: said(task.waits_for) });
-      const place = task.position ? t("queued, position {n}", { n: task.position }) : t("queued");
+      const named = beside ? t("position {n}", { n: task.position }) : t("queued, position {n}", { n: task.position });
+      const place = task.position ? named : t("queued");
       if (!task.expected_start) return place;
       const left = task.expected_start - now();
       return left > 3 ? `${place} · ${t("starts in about {time}", { time: about(left) })}` : `${place} · ${t("starts any moment")}`;

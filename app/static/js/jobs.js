@@ -12,7 +12,7 @@ import { t } from "./words.js";
 
 const page = document.getElementById("lp-page");
 const sweep = h("button", { class: "lp-button sweep", type: "button", hidden: true, onclick: clear }, t("Delete failed jobs…"));
-const fresh = h("a", { class: "lp-button sweep", href: `${root}/live/loras.zip`, download: "", hidden: true }, t("Download the LoRAs of the last 24 hours"));
+const fresh = h("a", { class: "lp-button sweep", href: `${root}/live/loras.zip`, download: "", hidden: true, title: t("Those of the last 24 hours, as one zip archive") }, t("Download new LoRAs"));
 const rows = h("div", { class: "rows" }, h("p", { class: "lp-empty" }, t("Loading…")));
 const summary = h("small", {});
 const search = h("input", { type: "search", placeholder: t("Search"), "aria-label": t("Search jobs"), oninput: () => drawList(null) });
@@ -27,12 +27,10 @@ const list = h(
   { class: "list lp-card", "aria-label": t("Jobs") },
   h("header", {}, h("h1", {}, t("Jobs"), " ", summary), h("a", { class: "lp-button", href: `${root}/` }, t("New training"))),
   h("div", { class: "filter" }, search, kinds),
-  sweep,
-  fresh,
-  pause.element,
+  h("div", { class: "choices" }, pause.element, fresh, sweep),
   rows,
 );
-const pane = h("section", { class: "task", "aria-label": t("Job") });
+const pane = h("section", { class: "task", tabindex: "-1", "aria-label": t("Job") });
 page.append(list, pane);
 
 const DAY = 24 * 3600;
@@ -48,10 +46,20 @@ const board = new Board((what) => {
   if (what === "pool") return;
   if (what?.deleted) return forget(what.deleted);
   drawList(what);
-  if (what === null) choose();
+  if (what === null && !current) choose();
 });
 
-/** What the filter lets through, newest first. */
+const RANKS = { running: 0, assigned: 0, waiting: 1 };
+const rank = (task) => RANKS[task.state] ?? 2;
+
+/** What runs stands first, then what waits, in its turn, then what has ended, the latest first. */
+function byTurn(a, b) {
+  if (rank(a) !== rank(b)) return rank(a) - rank(b);
+  if (rank(a) === 1) return (a.position ?? Infinity) - (b.position ?? Infinity) || a.index - b.index;
+  return rank(a) === 2 ? b.finished_at - a.finished_at : b.created_at - a.created_at;
+}
+
+/** What the filter lets through. */
 function wantedTasks() {
   const text = search.value.trim().toLowerCase();
   const fits = {
@@ -62,7 +70,7 @@ function wantedTasks() {
     failed: (task) => ["failed", "dead"].includes(task.state),
     "": () => true,
   }[kinds.value];
-  return board.newest().filter((task) => fits(task) && (!text || `${task.name}\n${task.user}\n${task.id}\n${task.reason}`.toLowerCase().includes(text)));
+  return board.newest().sort(byTurn).filter((task) => fits(task) && (!text || `${task.name}\n${task.user}\n${task.id}\n${task.reason}`.toLowerCase().includes(text)));
 }
 
 function drawList(changed) {
@@ -78,11 +86,18 @@ function drawList(changed) {
   }
   if (!tasks.length) {
     rows.replaceChildren(
-      h("p", { class: "lp-empty" }, h("b", {}, t("No jobs yet")), t("Start a training and it appears here, with its log, curve and pictures.")),
+      h(
+        "div",
+        { class: "lp-empty" },
+        h("b", {}, t("No jobs yet")),
+        t("Start a training and it appears here, with its log, curve and pictures."),
+        h("p", { class: "acts" }, h("a", { class: "lp-button primary", href: `${root}/` }, t("Start a training"))),
+      ),
     );
     say(summary, "");
     return;
   }
+  const focused = document.activeElement;
   tasks.forEach((task, place) => {
     let entry = shown.get(task.id);
     if (!entry) shown.set(task.id, (entry = row(task.id)));
@@ -90,6 +105,8 @@ function drawList(changed) {
     if (rows.children[place] !== entry.element) rows.insertBefore(entry.element, rows.children[place] ?? null);
   });
   for (const child of [...rows.children].slice(tasks.length)) child.remove();
+  // A row that moves lets go of the focus.
+  if (focused !== document.activeElement && rows.contains(focused)) focused.focus({ preventScroll: true });
   if (olderLeft && board.tasks.size >= 100) rows.append(more);
   const since = now() - DAY;
   const number = (...states) => tasks.filter((task) => states.includes(task.state) && (task.finished_at ?? Infinity) > since).length;
@@ -126,7 +143,7 @@ function choose() {
   const own = () => wantedTasks().find((task) => !me || task.user === me)?.id;
   const id = wanted() ?? (wide.matches ? own() : undefined);
   page.dataset.view = wanted() ? "task" : "list";
-  if (current?.id === id) return;
+  if (current && current.id === id) return;
   current?.close();
   current = id ? new Task(id, { back: () => open(null), open, tasks: () => board.newest(), deleted: () => (board.drop([id]), open(null)) }) : null;
   const hint = board.tasks.size ? [h("p", { class: "lp-card lp-empty" }, t("Choose a job to look at it."))] : [];
@@ -164,9 +181,14 @@ const isNew = (task) => task.kind === "command" && task.state === "succeeded" &&
 const deletable = () => wantedTasks().filter((task) => writes && kinds.value === "failed" && (!me || task.user === me));
 
 function open(id) {
+  const left = current?.id;
   history.pushState(null, "", id ? taskUrl(id) : `${root}/jobs`);
   choose();
   if (id) scrollTo(0, 0);
+  if (wide.matches) return;
+  // What had the focus is out of sight now.
+  if (id) pane.focus({ preventScroll: true });
+  else shown.get(left)?.element.focus();
 }
 
 function mark() {

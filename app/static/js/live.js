@@ -1,6 +1,6 @@
 // The connection to the server: opens by itself again, tells when it is lost, and resumes where it was.
 
-import { root } from "./dom.js";
+import { capital, h, root } from "./dom.js";
 import { said, t } from "./words.js";
 
 const PATIENCE = 25_000;
@@ -20,6 +20,7 @@ export function follow(path, onmessage) {
     url.protocol = url.protocol.replace("http", "ws");
     socket = new WebSocket(url);
     socket.onmessage = (event) => {
+      if (attempt > 0) loggedIn(), report(gatewayOf(follower), null);
       attempt = 0;
       report(follower, null);
       watch();
@@ -27,6 +28,8 @@ export function follow(path, onmessage) {
       if (message.event === "ping") return;
       if (message.event === "gateway") report(gatewayOf(follower), message.state === "lost" ? said(message.reason) : null);
       else if (onmessage(message) === false) stop();
+      // It may be the login that is over, not the gateway that is away.
+      if (message.event === "gateway" && message.state === "lost") lookWhether();
     };
     socket.onclose = again;
     watch();
@@ -39,14 +42,17 @@ export function follow(path, onmessage) {
     clearTimeout(watchdog);
     clearTimeout(timer);
     if (ended) return;
+    if (attempt === 1) lookWhether();
     if (attempt > 0) report(follower, t("The connection to lorapool is lost. Trainings go on; this page tries again."));
     timer = setTimeout(connect, Math.min(5000, 250 * 2 ** attempt++) * (0.8 + 0.4 * Math.random()));
   };
   const hurry = () => {
     if (!ended && socket.readyState > WebSocket.OPEN) (attempt = 0), clearTimeout(timer), connect();
   };
+  const leave = () => socket.close();
   const stop = () => {
     ended = true;
+    leaves.delete(leave);
     clearTimeout(timer);
     clearTimeout(watchdog);
     removeEventListener("online", hurry);
@@ -56,9 +62,13 @@ export function follow(path, onmessage) {
   };
   const follower = { stop };
   addEventListener("online", hurry);
+  leaves.add(leave);
   connect();
   return follower;
 }
+
+/** What ends each connection: who logs in again, in whichever tab, gets new ones. */
+const leaves = new Set();
 
 const gateways = new WeakMap();
 
@@ -70,11 +80,42 @@ function gatewayOf(follower) {
 function report(who, loss) {
   if (loss) losses.set(who, loss);
   else if (!losses.delete(who)) return;
+  drawBanner();
+}
+
+function drawBanner() {
   const banner = document.querySelector(".lp-banner");
   if (!banner) return;
   const [text] = losses.values();
-  banner.hidden = !text;
-  banner.textContent = text ?? "";
+  banner.hidden = !text && !loggedOut;
+  if (!loggedOut) return void (banner.textContent = text ?? "");
+  const back = location.pathname.slice(root.length) + location.search;
+  banner.replaceChildren(t("You are logged out. What this page shows stays until you leave it."), " ", h("a", { href: `${root}/login?next=${encodeURIComponent(back)}` }, t("Log in")));
+}
+
+/** Whether nobody is logged in any more: then the banner leads to the login, and back. */
+let loggedOut = false;
+
+function loggedIn() {
+  if (!loggedOut) return;
+  loggedOut = false;
+  drawBanner();
+}
+
+function noteLogin(answer) {
+  if (answer.status !== 401 || !answer.headers.has("x-lorapool-login")) return;
+  if (!loggedOut) for (const leave of leaves) leave();
+  loggedOut = true;
+  drawBanner();
+}
+
+/** A browser does not tell why a connection was refused; an answer does. */
+async function lookWhether() {
+  try {
+    noteLogin(await fetch(`${root}/live/tasks?limit=1`));
+  } catch {
+    // Then the server is away, which the banner says.
+  }
 }
 
 /** Ask the server; an error is thrown with the server's own words, and the `kind` that it has there. */
@@ -85,8 +126,9 @@ export async function ask(path, options) {
   } catch {
     throw new Error(t("lorapool does not answer. Nothing was changed; try again in a moment."));
   }
+  noteLogin(answer);
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw Object.assign(new Error(said(body.message) ?? t("lorapool answered {status}.", { status: answer.status })), { kind: body.error });
+  if (!answer.ok) throw Object.assign(new Error(capital(said(body.message)) || t("lorapool answered {status}.", { status: answer.status })), { kind: body.error });
   return body;
 }
 

@@ -34,7 +34,8 @@ export class Log {
   #build() {
     this.canvas = h("div", { class: "canvas" });
     this.view = h("div", { class: "view", tabindex: "0", role: "log", "aria-live": "off", "aria-label": t("Log") }, this.canvas);
-    this.empty = h("p", { class: "lp-empty" }, t("Lines appear here as soon as the task prints them."));
+    this.empty = h("p", { class: "lp-empty" });
+    this.expect(true);
     this.jump = h("button", { class: "lp-button jump", type: "button", hidden: true, onclick: () => this.follow() });
     this.search = h("input", { type: "search", placeholder: t("Find in log"), "aria-label": t("Find in log") });
     this.found = h("output", {});
@@ -66,6 +67,11 @@ export class Log {
   /** How many lines there are; the cursor from which to go on. */
   get next() {
     return this.#lines.length;
+  }
+
+  /** Whether more may come. */
+  expect(more) {
+    say(this.empty, more ? t("Lines appear here as soon as the task prints them.") : t("This task has printed nothing."));
   }
 
   /** `lines` are [number, text] with numbers from 1; holes are lines that nobody has looked at yet. */

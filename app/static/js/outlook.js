@@ -49,12 +49,19 @@ export class Outlook {
 
   async #offerServices() {
     try {
-      const { services } = await this.#train("services");
+      const { services, viewer } = await this.#train("services");
+      if (viewer) this.#onlyLooks();
       this.service.replaceChildren(...services.map((name) => h("option", { value: name }, name)));
       this.picker.hidden = services.length < 2;
     } catch {
       this.picker.hidden = true;
     }
+  }
+
+  /** Who may start nothing learns it before the form is filled in. */
+  #onlyLooks() {
+    document.getElementById("lp-start").disabled = true;
+    this.problems.before(h("p", { class: "viewer" }, t("Your account is a viewer's: you can look at everything here, but not start a training. An administrator can change that.")));
   }
 
   /** `answer` is that of train/check. */

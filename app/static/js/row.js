@@ -25,7 +25,7 @@ export function row(id) {
     name.title = title(task);
     if (element.dataset.state !== task.state) state.replaceChildren(chip(task.state));
     element.dataset.state = task.state;
-    say(line, note(task) || " ");
+    say(line, note(task, true) || " ");
     line.title = said(task.waits_for || task.reason) || "";
     element.classList.toggle("held", Boolean(task.waits_for));
     const whose = task.user && task.user !== me ? `${task.user} · ` : "";

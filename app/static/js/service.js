@@ -13,6 +13,8 @@ import { usage } from "./usage.js";
 import { said, t } from "./words.js";
 
 const STATES = { starting: t("starting"), idle: t("idle"), busy: t("busy"), draining: t("draining") };
+/** Which colour of an instance's states says the same of a service. */
+const LOOKS = { running: "idle", failed: "failed" };
 const POOL_EVERY = 5_000;
 const ABOUT_EVERY = 15_000;
 
@@ -135,7 +137,8 @@ function serviceCard(service) {
   return h(
     "section",
     { class: "lp-card service", "data-service": service.name },
-    h("header", {}, h("h1", {}, name), h("span", { class: "lp-muted" }, [`${service.type}, ${said(service.state.toLowerCase())}`, service.trouble].filter(Boolean).join(": "))),
+    h("header", {}, h("h1", {}, name), h("span", { class: `lp-chip ${LOOKS[service.state.toLowerCase()] ?? "starting"}` }, said(service.state.toLowerCase())), h("span", { class: "lp-muted" }, service.type)),
+    service.trouble && h("p", { class: "trouble" }, said(service.trouble)),
     h(
       "dl",
       {},
@@ -155,25 +158,28 @@ function table() {
   const heads = [t("Instance"), t("State"), t("Does"), t("Has loaded"), t("Memory"), t("Load"), t("Up"), t("Tasks done")];
   return h(
     "div",
-    { class: "scroll-x", tabindex: "0", role: "group", "aria-label": t("Instances") },
-    h("table", { class: "files" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", {}, name)))), h("tbody", {}, known.instances.map(line))),
+    { class: "scroll-x lp-stacks", tabindex: "0", role: "group", "aria-label": t("Instances") },
+    h("table", { class: "files" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", {}, name)))), h("tbody", {}, known.instances.map((instance) => line(instance, heads)))),
   );
 }
 
-function line(instance) {
+function line(instance, heads) {
   const place = [instance.device, instance.host].filter(Boolean).join(" · ");
-  return h(
+  const row = h(
     "tr",
     { "data-instance": instance.id },
     h("td", {}, instance.id, h("div", { class: "lp-muted" }, [known.services.length > 1 && instance.service, place].filter(Boolean).join(" · "))),
     h("td", {}, state(instance)),
     h("td", {}, does(instance)),
-    h("td", {}, instance.loaded.join(", ") || "–"),
+    h("td", { class: "loaded" }, instance.loaded.join(", ") || "–"),
     h("td", { class: "memory" }, memory(instance.vitals)),
     h("td", { class: "load" }, load(instance.vitals)),
     h("td", {}, duration(now() - instance.created_at)),
     h("td", {}, String(instance.completed)),
   );
+  // On a phone, where there is no row of heads, each cell says what it is.
+  heads.forEach((text, i) => (row.children[i].dataset.label = text));
+  return row;
 }
 
 /** Of the GPU where there is one; of the machine otherwise, and then that is said. */

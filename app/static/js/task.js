@@ -1,7 +1,7 @@
 // One task, live: what it does, its log, curve and pictures, what it made, and what can be done with it.
 
 import { Chart } from "./chart.js";
-import { ask as question, chip, copy, h, isFinal, root, say, toast } from "./dom.js";
+import { ask as question, capital, chip, copy, h, isFinal, root, say, toast } from "./dom.js";
 import { ago, clock, count, duration, figure, note, now, title } from "./format.js";
 import { files } from "./files.js";
 import { Gallery } from "./gallery.js";
@@ -27,7 +27,8 @@ export class Task {
     this.gallery = new Gallery(id);
     this.files = files(id);
     this.settings = new Settings(id);
-    this.#build(back);
+    this.back = back;
+    this.#build();
     this.connection = follow(() => this.#path(), (message) => this.#take(message));
     this.clock = setInterval(() => this.#view && !isFinal(this.#view.state) && this.#draw(), 1000);
   }
@@ -38,7 +39,9 @@ export class Task {
     this.chart.close();
   }
 
-  #build(back) {
+  #back = () => h("button", { class: "lp-button quiet back", type: "button", onclick: this.back }, t("‹ All jobs"));
+
+  #build() {
     const p = this.#parts;
     p.title = h("h2", {}, "…");
     p.state = h("span", {});
@@ -49,13 +52,14 @@ export class Task {
     p.share = h("span", {});
     p.bar = h("div", { class: "lp-track" }, h("i", {}));
     p.numbers = h("dl", { class: "numbers" });
+    p.pair = h("div", { class: "pair" }, this.chart.element, this.gallery.element);
     this.element = h(
       "article",
       {},
       h(
         "header",
         { class: "head" },
-        h("button", { class: "lp-button quiet back", type: "button", onclick: back }, t("‹ All jobs")),
+        this.#back(),
         p.title,
         p.state,
         p.acts,
@@ -63,7 +67,7 @@ export class Task {
       p.facts,
       p.reason,
       h("section", { class: "panel lp-card progress", "aria-label": t("Progress") }, h("div", { class: "line" }, p.doing, p.share), p.bar, p.numbers),
-      h("div", { class: "pair" }, this.chart.element, this.gallery.element),
+      p.pair,
       this.log.element,
       this.files.element,
       this.settings.element,
@@ -90,15 +94,17 @@ export class Task {
         this.#cursors.scalars = data.next;
         break;
       case "files":
+        this.drawn ||= data.files.some((file) => file.kind === "sample");
         this.gallery.add(data.files.filter((file) => file.kind === "sample"));
         this.files.add(data.files.filter((file) => file.kind !== "sample"));
         this.lora = data.files.findLast((file) => file.kind === "lora") ?? this.lora;
-        if (this.#view) this.#drawActs(this.#view);
+        if (this.#view) this.#draw();
         this.#cursors.files = data.next;
         break;
       case "refused":
         this.element.replaceChildren(
-          h("div", { class: "lp-card lp-empty" }, h("b", {}, t("This job cannot be shown")), said(data.message)),
+          h("header", { class: "head" }, this.#back()),
+          h("div", { class: "lp-card lp-empty" }, h("b", {}, t("This job cannot be shown")), `${capital(said(data.message))}${t(".")}`),
         );
         return false;
       case "end":
@@ -115,6 +121,9 @@ export class Task {
     p.state.dataset.state = task.state;
     this.gallery.expect(!isFinal(task.state));
     this.chart.expect(!isFinal(task.state));
+    this.log.expect(!isFinal(task.state));
+    // A command that has ended without a step or a picture leaves no room for them.
+    p.pair.hidden = isFinal(task.state) && !task.progress && !this.#cursors.scalars && !this.drawn;
     this.#drawFacts(task);
     this.#drawReason(task);
     this.#drawProgress(task);
@@ -260,8 +269,6 @@ function doing(task) {
   const words = { waiting: note(task), assigned: t("given to an instance, starting"), failed: t("failed"), cancelled: t("stopped"), dead: t("gave up") };
   return capital(words[task.state] ?? task.state);
 }
-
-const capital = (text) => (text ? text[0].toUpperCase() + text.slice(1) : "");
 
 const speed = (seconds) => (seconds >= 1 ? t("{n} s / step", { n: seconds.toPrecision(3) }) : t("{n} steps / s", { n: (1 / seconds).toPrecision(3) }));
 

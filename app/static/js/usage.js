@@ -14,7 +14,7 @@ export function usage(users) {
   const longest = Math.max(...shown.map(total), 1);
   return h(
     "div",
-    { class: "scroll-x", tabindex: "0", role: "group", "aria-label": t("GPU time by user") },
+    { class: "scroll-x lp-stacks", tabindex: "0", role: "group", "aria-label": t("GPU time by user") },
     h(
       "table",
       { class: "files usage" },
@@ -38,6 +38,6 @@ function line(user, longest) {
     {},
     h("td", {}, user.user || h("span", { class: "lp-muted" }, t("nobody in particular"))),
     h("td", { class: "wide" }, h("div", { class: "bars", "aria-hidden": "true" }, Object.keys(KINDS).map((kind) => h("i", { class: kind, style: `width: ${(100 * user[kind]) / longest}%` })))),
-    Object.keys(KINDS).map((kind) => h("td", { class: "end" }, duration(user[kind]))),
+    Object.entries(KINDS).map(([kind, name]) => h("td", { class: `end ${kind}`, "data-label": name }, duration(user[kind]))),
   );
 }

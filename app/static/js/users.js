@@ -14,8 +14,10 @@ const of = (name) => `people/users/${encodeURIComponent(name)}`;
 /** A table that scrolls by itself; without rows what is said instead. */
 function table(heads, rows, empty) {
   if (!rows.length) return h("p", { class: "lp-empty" }, ...empty);
+  // On a phone, where there is no row of heads, each cell says what it is.
+  for (const row of rows) heads.forEach((text, i) => (row.children[i].dataset.label = text));
   const head = h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": heads[0] }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
+  return h("div", { class: "scroll lp-stacks", tabindex: 0, role: "region", "aria-label": heads[0] }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
 }
 
 /** Runs what was pressed; what goes wrong is said. */
@@ -123,11 +125,15 @@ function accounts(me) {
       );
     });
     const heads = [t("User"), t("Role"), t("Running"), t("Queued"), t("GPU time today"), t("Services"), ""];
-    const none = [h("b", {}, t("No accounts yet")), t("Whoever reaches this front end may do everything. With the first account it asks who one is.")];
+    const none = [h("b", {}, t("No accounts yet")), t("Whoever reaches this front end may do everything. With the first account, an administrator's, it asks who one is.")];
     list.replaceChildren(table(heads, rows, none));
+    if (!found.length) first();
   };
+  const form = adding(read, me);
+  // Somebody has to manage the accounts, without the deployment's token.
+  const first = () => (form.querySelector("select").value = "admin");
   tries(read)();
-  return [panel(t("Accounts"), list, adding(read, me)), chosen];
+  return [panel(t("Accounts"), list, form), chosen];
 }
 
 /** Limits, tokens and the rest of one account. */
@@ -194,7 +200,7 @@ function adding(read, me) {
 }
 
 function audit() {
-  const list = h("div", {});
+  const list = h("div", { class: "audit" });
   const entries = [];
   let next = null;
   const more = button(t("Older"), tries(read));
@@ -208,7 +214,7 @@ function audit() {
         {},
         h("td", {}, clock(entry.at)),
         h("td", {}, entry.who || said(entry.role) || t("nobody")),
-        h("td", {}, h("code", {}, entry.did)),
+        h("td", {}, entry.did.replaceAll("_", " ")),
         h("td", {}, entry.to),
         h("td", {}, entry.source),
         h("td", {}, entry.status < 400 ? t("done") : t("refused")),
