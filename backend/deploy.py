@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
+from backend.accounts.credentials import new_front_end_token
 from backend.errors import InvalidArgument, NotFound
 from backend.scaling import parse_autoscaler, parse_cronscaler, unknown_parts
 from backend.service import Description
@@ -45,7 +46,8 @@ def storage_warnings(
 def deploy(store: Store, description: Description) -> str:
     """Create a service, or replace the description of one that exists; its token.
 
-    Its queues and tasks stay. A token in the description is taken; else the one it had, else a new one.
+    Its queues and tasks stay. A token in the description is taken; else the one it had, else a new one. The
+    credential of its front ends is made with it.
 
     Raises:
         InvalidArgument: the description contradicts itself; nothing was changed.
@@ -56,5 +58,8 @@ def deploy(store: Store, description: Description) -> str:
     except NotFound:
         had = ""
     token = description.token or had or secrets.token_urlsafe(24)
-    store.run_all(services.save(description, token=token, created_at=time.time()))
+    front_end_token = new_front_end_token()
+    store.run_all(
+        services.save(description, token=token, front_end_token=front_end_token, created_at=time.time())
+    )
     return token

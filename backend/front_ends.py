@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from backend.accounts import credentials
 from backend.child import Child
 from backend.errors import LorapoolError, StoreUnavailable
 from backend.service import FrontEnd, ServiceType
@@ -52,9 +51,14 @@ def environment(deployed: Deployed, settings: Settings) -> dict[str, str]:
 
 
 def front_end_of(deployed: Deployed) -> FrontEnd | None:
-    """The front end that should run for a service, None where it has none or is stopped."""
+    """The front end that should run for a service, None where it has none or is stopped.
+
+    Of a service that an older lorapool deployed it waits for the credential that the gateway gives it.
+    """
     described = deployed.description
     if described.type is not ServiceType.SCALABLE_JOB_SERVICE or deployed.stopped:
+        return None
+    if not deployed.front_end_token:
         return None
     return described.front_end if described.front_end is not None and described.front_end.script else None
 
@@ -91,9 +95,6 @@ class FrontEnds:
     def _deployed(self) -> dict[str, Deployed]:
         names = self._store.run(services.names())
         found = self._store.run_all([services.get(name) for name in names])
-        for name in [each.description.name for each in found if not each.front_end_token]:
-            self._store.run_all(services.keep_front_end_token(name, credentials.new_front_end_token()))
-            found = self._store.run_all([services.get(name) for name in names])
         return {deployed.description.name: deployed for deployed in found}
 
     def _follow(self, deployed: dict[str, Deployed]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from backend.accounts import credentials
-from backend.errors import NotFound
+from backend.errors import InvalidArgument, NotFound, StoreUnavailable
 from backend.gateway.hub import Hub
 from backend.queue import limits
 from backend.service import Description
@@ -18,7 +19,8 @@ KEPT = 5.0
 
 
 class Catalog:
-    """A cache of service records, which also keeps the limits of their queues as their descriptions say."""
+    """A cache of service records, which also keeps the limits of their queues as their descriptions say, and gives
+    those of an older lorapool the credential of their front ends."""
 
     def __init__(self, store: AsyncStore, hub: Hub) -> None:
         self._store = store
@@ -56,13 +58,26 @@ class Catalog:
         """Read this one again at the next use."""
         self._known.pop(name, None)
 
+    async def _complete(self) -> bool:
+        """See that every service has all that a service has; False when this has to be done again."""
+        try:
+            for name in await self._store.run(services.names()):
+                with contextlib.suppress(NotFound, InvalidArgument):
+                    await self.get(name)
+        except StoreUnavailable:
+            return False
+        return True
+
     async def follow(self) -> None:
-        """Forget what changes, for as long as the gateway runs."""
+        """Forget what changes, for as long as the gateway runs, and read it again."""
         with self._hub.changes() as changes:
+            complete = False
             while not self._hub.stopping:
-                await changes.wait(3600.0)
+                complete = complete or await self._complete()
+                await changes.wait(3600.0 if complete else KEPT)
                 for kind, name, _ in changes.seen:
                     if kind == "service":
                         self.forget(name)
                         self._configured.pop(name, None)
+                        complete = False
                 changes.seen.clear()

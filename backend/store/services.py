@@ -33,9 +33,17 @@ class Deployed:
 
 
 def save(
-    description: Description, *, token: str, created_at: float, stopped: bool = False
+    description: Description,
+    *,
+    token: str,
+    front_end_token: str,
+    created_at: float,
+    stopped: bool = False,
 ) -> list[Call[Any]]:
-    """Deploy a service or replace its description; its queue and its tasks stay as they are."""
+    """Deploy a service or replace its description; its queue and its tasks stay as they are.
+
+    `front_end_token` and `created_at` are those of a new one: one that is there keeps its own.
+    """
     name = key("service", description.name)
     return [
         command(
@@ -44,13 +52,14 @@ def save(
             *("description", json.dumps(description.raw), "token", token, "stopped", int(stopped)),
         ),
         command("HSETNX", name, "created_at", created_at),
+        command("HSETNX", name, "front_end_token", front_end_token),
         command("SADD", key("services"), description.name),
         announce("service", description.name, description.name),
     ]
 
 
 def keep_front_end_token(name: str, token: str) -> list[Call[Any]]:
-    """Give a service that has none (it was deployed by an older lorapool) the credential of its front ends."""
+    """Give a service that has none, as an older lorapool deployed it, the credential of its front ends."""
     return [
         command("HSETNX", key("service", name), "front_end_token", token),
         announce("service", name, name),

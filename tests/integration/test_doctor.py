@@ -114,7 +114,7 @@ def _a_bucket_without_credentials_is_said(here: Settings) -> None:
     raw = {"metadata": {"name": "kohya_job", "type": "ScalableJob"}, "storage": [mounted]}
     store = Store(here.redis_url)
     assert doctor.described(here).verdict is Verdict.OK
-    store.run_all(services.save(parse(raw).description, token="t", created_at=1.0))
+    store.run_all(services.save(parse(raw).description, token="t", front_end_token="f", created_at=1.0))
     store.close()
     found = doctor.described(here)
     assert is_fault(found, "kohya_job", "oss://pictures/", "OSS_ACCESS_KEY_ID") and "s3.md" in found.mend
