@@ -98,14 +98,15 @@ def at_once(model: LoadedModel, width: int, height: int, there: int) -> int:
     need = of_picture(model, width, height)
     if need > there:
         side = "width" if width >= height else "height"
-        limit = f" of {BUDGET}" if allowed() is not None else ""
+        most = allowed()
+        limit = f" of the {_gb(most)} that may be taken here ({BUDGET})" if most is not None else ""
         raise InvalidArgument(
             side,
-            f"{width}×{height} takes about {_gb(need)} with {model.entry.name}, and {_gb(there)}{limit} "
-            "are free; choose a smaller size",
+            f"{width}×{height} takes about {_gb(need)} with {model.entry.name}, and {_gb(there)} are free{limit}; "
+            "choose a smaller size",
         )
-    most = _MOST_ON_GPU if model.device.type == "cuda" else _MOST_ON_CPU
-    return max(1, min(most, int(there * 0.8 / max(1, need))))
+    together = _MOST_ON_GPU if model.device.type == "cuda" else _MOST_ON_CPU
+    return max(1, min(together, int(there * 0.8 / max(1, need))))
 
 
 def _gb(size: int) -> str:

@@ -5,14 +5,16 @@ With SCREENSHOTS=docs/images the pictures of the documentation are taken on the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from backend.errors import RunFailed
 from tests.browser.stage import DESKTOP, PICTURES, field, log_lines, shooter
-from tests.support.box import Box, at_step, until
+from tests.support.box import PATIENCE, Box, at_step, until
 
 SLOW = 120_000
 """Milliseconds that a step of a real training on a busy machine may take."""
@@ -27,7 +29,7 @@ Shoot = Callable[[str], None]
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     deployment = Box(tmp_path_factory.mktemp("whole") / "data", ui=True)
     deployment.install_samples()
-    deployment.start()
+    deployment.start(LORAPOOL_INFERENCE_MEMORY_GB="1")
     try:
         yield deployment
     finally:
@@ -144,3 +146,33 @@ def test_a_second_training_says_its_place_and_a_finished_one_gives_its_lora(
     assert download.value.path().stat().st_size > 10_000
     expect(page.locator(".shot")).not_to_have_count(0)
     shoot("job-done")
+
+
+def test_a_picture_too_large_for_the_memory_is_told_on_the_page_as_to_a_program(
+    page: Page, box: Box, shoot: Shoot
+) -> None:
+    told = (
+        r"4096×4096 takes about 15\.0 GB with tiny-shapes, and 0\.\d GB are free of the 1\.0 GB that may be taken "
+        r"here \(LORAPOOL_INFERENCE_MEMORY_GB\); choose a smaller size"
+    )
+    # Given the largest size that the page lets through
+    page.goto("/generate")
+    page.fill("#w-prompt", "a red circle")
+    page.fill("#w-steps", "2")
+    for side in ("width", "height"):
+        page.fill(f"#w-{side}", "4096")
+    # When it is asked for, then its drawing says what it would take and what there is
+    page.get_by_role("button", name="Generate", exact=True).click()
+    line = page.locator(".drawing .line").first
+    expect(line).to_have_text(re.compile(told), timeout=SLOW)
+    shoot("too-large")
+    # And a program hears the same
+    with box.client() as client:
+        service = client.service("kohya_job")
+        with pytest.raises(RunFailed, match=told):
+            service.generate("a red circle", steps=2, width=4096, height=4096).wait(PATIENCE)
+    # And a smaller one is drawn at once, by the same app
+    for side in ("width", "height"):
+        page.fill(f"#w-{side}", "64")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    expect(page.locator(".drawing").first.locator(".picture img")).to_be_visible(timeout=SLOW)
