@@ -38,6 +38,8 @@ _LONGEST = 2000
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _SENTENCES = re.compile(r"(?<=[.!?])\s+")
+_ROOM = re.compile("(?<=[。！？]) ")
+"""After a full stop as Chinese writes it, which has its own room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Catalogue:
         if len(text) > _LONGEST:
             return text
         whole = self._known(text)
-        return whole or " ".join(self._known(part) or part for part in _SENTENCES.split(text))
+        said = whole or " ".join(self._known(part) or part for part in _SENTENCES.split(text))
+        return _ROOM.sub("", said)
 
     def _known(self, text: str) -> str:
         for key, said in self.messages.items():

@@ -181,9 +181,11 @@ def test_the_browsers_language_is_taken_and_another_one_is_kept(
 ) -> None:
     context = browser.new_context(viewport=DESKTOP, base_url=front_end.url, locale="zh-CN")  # type: ignore[arg-type]
     page = context.new_page()
+    busy.update("bad", reason="width: is 100; a multiple of 8 is needed, such as 96")
     page.goto("/jobs?task=next")
     expect(page.locator("html")).to_have_attribute("lang", "zh")
     expect(page.locator(".progress")).to_contain_text("排队位置")
+    expect(page.locator("[data-task=bad]").first).to_contain_text("width：现为 100；需要 8 的倍数，如 96")
     page.goto("/")
     expect(page.locator("#f-pretrained_model_name_or_path")).to_contain_text("底模")
     expect(page.locator("#lp-start")).to_have_text("开始训练")

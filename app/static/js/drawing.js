@@ -206,7 +206,7 @@ class Cell {
 
   #picture(n, answer) {
     const url = pictureUrl(this.task.id, n);
-    const name = `${this.prompt}, ${t("seed {n}", { n: answer.seeds?.[n] ?? "?" })}`;
+    const name = [this.prompt, t("seed {n}", { n: answer.seeds?.[n] ?? "?" })].join(t(", "));
     return h(
       "button",
       { class: "picture", type: "button", onclick: () => look(url, this.prompt, answer, n, this.use) },

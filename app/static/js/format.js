@@ -11,12 +11,15 @@ export function setClock(serverNow) {
   skew = serverNow - Date.now() / 1000;
 }
 
+/** The smaller part of a time: two digits in English, so that a clock does not jump; the bare number elsewhere. */
+const rest = (n) => (language === "en" ? String(n).padStart(2, "0") : n);
+
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return t("{s} s", { s });
-  if (s < 3600) return t("{min} min {s} s", { min: Math.floor(s / 60), s: String(s % 60).padStart(2, "0") });
-  if (s < 86400) return t("{h} h {min} min", { h: Math.floor(s / 3600), min: String(Math.floor((s % 3600) / 60)).padStart(2, "0") });
+  if (s < 3600) return t("{min} min {s} s", { min: Math.floor(s / 60), s: rest(s % 60) });
+  if (s < 86400) return t("{h} h {min} min", { h: Math.floor(s / 3600), min: rest(Math.floor((s % 3600) / 60)) });
   return t("{d} d {h} h", { d: Math.floor(s / 86400), h: Math.floor((s % 86400) / 3600) });
 }
 
@@ -41,9 +44,9 @@ const place = language === "en" ? [] : language;
 export function clock(at) {
   if (!at) return "–";
   const date = new Date(at * 1000);
-  const day = date.toDateString() === new Date().toDateString();
-  const time = date.toLocaleTimeString(place, { hour: "2-digit", minute: "2-digit" });
-  return day ? time : `${date.toLocaleDateString(place, { day: "numeric", month: "short" })}, ${time}`;
+  const time = { hour: "2-digit", minute: "2-digit" };
+  if (date.toDateString() === new Date().toDateString()) return date.toLocaleTimeString(place, time);
+  return date.toLocaleString(place, { day: "numeric", month: "short", ...time });
 }
 
 export function size(bytes) {

@@ -318,7 +318,7 @@ export class Grid {
     if (mine !== this.#checked) return;
     this.#crops = answer.crops;
     for (const card of this.#cards.values()) card.facts(this.#crops[card.picture.path]);
-    const seen = answer.buckets.map(({ width, height, count: n }) => `${width}×${height}: ${count(n)}`);
+    const seen = answer.buckets.map(({ width, height, count: n }) => [`${width}×${height}`, count(n)].join(t(": ")));
     say(this.buckets, seen.length ? t("Showings an epoch by size: {sizes}", { sizes: seen.join(t(", ")) }) : "");
     const problems = [...this.#own(), ...answer.problems];
     this.problems.replaceChildren(

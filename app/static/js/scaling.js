@@ -90,7 +90,7 @@ export class Scaling {
   async #apply() {
     const shown = [this.min, this.max, ...(this.length.hidden ? [] : [this.threshold])];
     const bad = shown.find((input) => !input.validity.valid);
-    if (bad) return this.#wrong(`${bad.labels[0].textContent}: ${bad.validationMessage}`, bad);
+    if (bad) return this.#wrong([bad.labels[0].textContent, bad.validationMessage].join(t(": ")), bad);
     if (Number(this.min.value) > Number(this.max.value)) return this.#wrong(t("“At least” is more than “At most”."), this.min);
     const rule = this.rule.value;
     const wanted = { min: Number(this.min.value), max: Number(this.max.value), rule: rule === "other" ? null : rule };

@@ -10,7 +10,7 @@ import { holding } from "./pause.js";
 import { taskUrl } from "./row.js";
 import { Scaling } from "./scaling.js";
 import { usage } from "./usage.js";
-import { said, t } from "./words.js";
+import { said, t, together } from "./words.js";
 
 const STATES = { starting: t("starting"), idle: t("idle"), busy: t("busy"), draining: t("draining") };
 /** Which colour of an instance's states says the same of a service. */
@@ -171,7 +171,7 @@ function line(instance, heads) {
     h("td", {}, instance.id, h("div", { class: "lp-muted" }, [known.services.length > 1 && instance.service, place].filter(Boolean).join(" · "))),
     h("td", {}, state(instance)),
     h("td", {}, does(instance)),
-    h("td", { class: "loaded" }, instance.loaded.join(", ") || "–"),
+    h("td", { class: "loaded" }, instance.loaded.join(t(", ")) || "–"),
     h("td", { class: "memory" }, memory(instance.vitals)),
     h("td", { class: "load" }, load(instance.vitals)),
     h("td", {}, duration(now() - instance.created_at)),
@@ -194,7 +194,7 @@ function load(vitals) {
   if (!vitals) return "–";
   const share = vitals.gpu ? vitals.gpu_load : vitals.cpu_load;
   if (share === null || share === undefined) return "–";
-  return [meter(share, `${Math.round(share * 100)} %`), h("div", { class: "lp-muted" }, vitals.gpu ? "GPU" : t("no GPU: all processor cores"))];
+  return [meter(share, t("{n} %", { n: Math.round(share * 100) })), h("div", { class: "lp-muted" }, vitals.gpu ? "GPU" : t("no GPU: all processor cores"))];
 }
 
 function meter(share, text) {
@@ -209,11 +209,11 @@ function state(instance) {
 
 function does(instance) {
   if (instance.tasks.length) {
-    return instance.tasks.flatMap((id, i) => [i ? ", " : "", h("a", { href: taskUrl(id) }, title(board.tasks.get(id) ?? { id }))]);
+    return instance.tasks.flatMap((id, i) => [i ? t(", ") : "", h("a", { href: taskUrl(id) }, title(board.tasks.get(id) ?? { id }))]);
   }
   const idle = instance.idle_since ? t("idle for {time}", { time: duration(now() - instance.idle_since) }) : t("idle");
   const words = { starting: t("starting"), idle, busy: t("busy"), draining: t("ends when its task has ended") };
-  return [words[instance.state] ?? instance.state, instance.reason && `: ${said(instance.reason)}`].filter(Boolean).join("");
+  return [words[instance.state] ?? instance.state, said(instance.reason)].filter(Boolean).join(t(": "));
 }
 
 function moment(entry) {
@@ -231,8 +231,10 @@ function decision(entry) {
     h(
       "span",
       { class: "lp-muted" },
-      t("Seen: {what}.", { what: spoken(entry.seen) }),
-      entry.why_not_more && ` ${t("Not more, because {why}.", { why: spoken(entry.why_not_more) })}`,
+      together(
+        t("Seen: {what}.", { what: spoken(entry.seen) }),
+        entry.why_not_more && t("Not more, because {why}.", { why: spoken(entry.why_not_more) }),
+      ),
     ),
   );
 }

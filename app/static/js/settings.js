@@ -63,7 +63,7 @@ function attempt({ number, instance, started_at, ended_at, outcome, reason }) {
     h("td", {}, instance),
     h("td", {}, clock(started_at)),
     h("td", {}, ended_at ? duration(ended_at - started_at) : t("runs")),
-    h("td", {}, [said(outcome), said(reason)].filter(Boolean).join(": ")),
+    h("td", {}, [said(outcome), said(reason)].filter(Boolean).join(t(": "))),
   );
 }
 

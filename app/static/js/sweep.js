@@ -2,7 +2,7 @@
 
 import { h, say, toast } from "./dom.js";
 import { count } from "./format.js";
-import { said, t, tn } from "./words.js";
+import { said, t, tn, together } from "./words.js";
 
 const MOST = 64;
 const USUAL = ["network_dim", "unet_lr", "learning_rate", "optimizer", "seed", "max_train_steps"];
@@ -50,7 +50,7 @@ export function sweep({ train, fields, values, service, queued }) {
       for (const each of wanted) {
         const { problems } = await train("check", { values: each });
         const wrong = problems.find((problem) => problem.severity === "error");
-        if (wrong) throw new Error([each.output_name, fields.title(wrong.field), `${said(wrong.message)}${t(".")} ${t("Nothing was queued.")}`].join(t(": ")));
+        if (wrong) throw new Error([each.output_name, fields.title(wrong.field), together(`${said(wrong.message)}${t(".")}`, t("Nothing was queued."))].join(t(": ")));
       }
       const tasks = [];
       for (const each of wanted) {

@@ -158,7 +158,7 @@ export class Task {
     const p = this.#parts;
     const { progress } = task;
     say(p.doing, doing(task));
-    say(p.share, progress?.total ? `${Math.floor((100 * progress.step) / progress.total)} %` : "");
+    say(p.share, progress?.total ? t("{n} %", { n: Math.floor((100 * progress.step) / progress.total) }) : "");
     drawBar(p.bar, task);
     const ran = task.started_at && (task.finished_at ?? now()) - task.started_at;
     const rows = {

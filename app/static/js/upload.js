@@ -3,7 +3,7 @@
 import { h, root, say, toast } from "./dom.js";
 import { size } from "./format.js";
 import { post } from "./live.js";
-import { said, t, tn } from "./words.js";
+import { said, t, tn, together } from "./words.js";
 
 const TAKEN = /\.(png|jpe?g|webp|bmp|avif|txt|caption|cap|zip)$/i;
 const AT_ONCE = 3;
@@ -52,7 +52,7 @@ export async function upload(files, folder) {
     toast(`${tn(pictures, "{n} picture added.", "{n} pictures added.")}${left ? ` ${tn(left, "{n} other file was left out.", "{n} other files were left out.")}` : ""}`);
     return pictures;
   } catch (error) {
-    toast(`${error.message} ${t("The data set was left as it was.")}`, true);
+    toast(together(error.message, t("The data set was left as it was.")), true);
     return 0;
   } finally {
     bar.close();

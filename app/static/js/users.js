@@ -81,7 +81,7 @@ function mine(me) {
     fact(t("Running"), used(me.usage.running, me.limits.running)),
     fact(t("Queued"), used(me.usage.queued, me.limits.queued)),
     fact(t("GPU time today"), seconds(me.usage, me.limits)),
-    fact(t("Services"), me.services?.join(", ") ?? t("all")),
+    fact(t("Services"), me.services?.join(t(", ")) ?? t("all")),
   );
   const leave = h("form", { method: "post", action: `${document.querySelector('meta[name="lp-root"]').content}/logout` }, h("button", { class: "lp-button" }, t("Log out")));
   return panel(t("My account: {name}", { name: me.name }), facts, tokens("me"), me.password && password(me), me.came_in && leave);
@@ -120,7 +120,7 @@ function accounts(me) {
         h("td", {}, used(user.usage.running, user.limits.running)),
         h("td", {}, used(user.usage.queued, user.limits.queued)),
         h("td", {}, seconds(user.usage, user.limits)),
-        h("td", {}, user.services?.join(", ") ?? t("all")),
+        h("td", {}, user.services?.join(t(", ")) ?? t("all")),
         h("td", { class: "acts" }, button(t("Change"), () => (chosen.replaceChildren(one(user, read)), chosen.scrollIntoView({ block: "nearest" })))),
       );
     });
@@ -216,7 +216,7 @@ function audit() {
         h("td", {}, entry.who || said(entry.role) || t("nobody")),
         h("td", {}, entry.did.replaceAll("_", " ")),
         h("td", {}, entry.to),
-        h("td", {}, entry.source),
+        h("td", {}, said(entry.source)),
         h("td", {}, entry.status < 400 ? t("done") : t("refused")),
       );
     list.replaceChildren(table([t("When"), t("Who"), t("Did"), t("To"), t("From"), t("Answer")], entries.map(row), [t("Nothing was changed yet.")]));

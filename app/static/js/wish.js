@@ -229,7 +229,7 @@ export class Wish {
     const values = this.settings();
     if (!values.prompt) return this.#wrong(t("Say what is to be drawn."), this.prompt);
     const bad = this.element.querySelector("input:invalid");
-    if (bad) return this.#wrong(`${bad.labels?.[0]?.textContent || bad.ariaLabel || t("A number")}: ${bad.validationMessage}`, bad);
+    if (bad) return this.#wrong([bad.labels?.[0]?.textContent || bad.ariaLabel || t("A number"), bad.validationMessage].join(t(": ")), bad);
     if (this.#picture) Object.assign(values, { image: this.#picture.split(",")[1], strength: Number(this.strength.value) });
     const wanted = { group: groupName(), values, compare: this.compare.checked };
     if (this.mode === "grid") {

@@ -41,14 +41,18 @@ export function said(text, parts = false) {
   return known(text) ?? named(text) ?? (parts ? text.split(/, | and /).map((part) => known(part) ?? part).join(t(", ")) : sentences(text));
 }
 
-/** What is said of an argument or a line that it names first: `noise_offset is …`, `'a cat --q 1': the option …`. */
+/** What is said of an argument or a line that it names first: `noise_offset is …`, `width: is …`, `'a cat --q 1': …`. */
 function named(text) {
-  const [, name, rest] = /^([a-z]\w*_\w+:?|'.+?':) (.+)$/s.exec(text) ?? [];
-  const words = rest && known(rest);
-  return words && `${name} ${words}`;
+  const [, name, rest] = /^([a-z]\w*_\w+|[a-z][\w.[\]-]*:|'.+?':) (.+)$/s.exec(text) ?? [];
+  const words = rest && (known(rest) ?? sentences(rest));
+  if (!words || words === rest) return undefined;
+  return name.endsWith(":") ? [name.slice(0, -1), words].join(t(": ")) : `${name} ${words}`;
 }
 
-const sentences = (text) => text.split(/(?<=[.!?])\s+/).map((part) => known(part) ?? part).join(" ");
+const sentences = (text) => together(...text.split(/(?<=[.!?])\s+/).map((part) => known(part) ?? part));
+
+/** Sentences one after the other; a full stop as Chinese writes it has its own room. */
+export const together = (...parts) => parts.filter(Boolean).join(" ").replace(/(?<=[。！？]) /g, "");
 
 function known(text) {
   const whole = messages.get(text) ?? texts.get(text);

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from app import login_page, pages, train_page
 from app.languages import OURS
+from backend.worker import kohya_failure, outcome, proof
 from kohya_adapter.fields import FIELDS, groups
 from kohya_adapter.presets import presets
 
@@ -36,6 +38,40 @@ _PUT_TOGETHER = {
     ),
 }
 """Sentences of which parts are put in that are words themselves, and how one of them reads."""
+_ENDS = {
+    "stopped on request{}": "stopped on request, state saved",
+    "its instance had to leave{}": "its instance had to leave, state saved",
+    "the run was killed by signal {} ({}){}": (
+        "the run was killed by signal 9 (SIGKILL); the system may have run out of memory"
+    ),
+    "the loss is NaN since step {}: the weights are beyond repair, nothing was saved from them; {}. "
+    "Lower the learning rate, or train with mixed_precision bf16 or no": (
+        "the loss is NaN since step 9: the weights are beyond repair, nothing was saved from them; "
+        "no checkpoint was written before. Lower the learning rate, or train with mixed_precision bf16 or no"
+    ),
+}
+"""How a run ends, in sentences of which parts are words, and how one of them reads."""
+_REFUSALS = {
+    **dict.fromkeys(("Conflict", "Forbidden", "FormerName", "InvalidInput", "NotFound", "OverLimit"), 0),
+    **dict.fromkeys(("QueueFull", "RunFailed", "StoreUnavailable", "TooLarge", "Unauthorized"), 0),
+    "InvalidArgument": 1,
+}
+"""Errors that a page shows, and which of their arguments has the words."""
+_REFUSING = (
+    *("app/data.py", "app/datasets.py", "app/drawing.py", "app/live.py", "app/people.py", "app/rights.py"),
+    *("app/training.py", "app/users.py", "backend/accounts/*.py", "backend/inference/[!s]*.py"),
+    *("backend/inference/schedulers.py", "backend/inference/shelf.py", "backend/links.py"),
+    *(
+        f"backend/gateway/{name}.py"
+        for name in ("access_api", "auth", "body", "bounded", "deleting", "generation_api", "loras_api")
+    ),
+    *(
+        f"backend/gateway/{name}.py"
+        for name in ("permits", "scaling_api", "submit", "tasks_api", "tokens_api", "users_api")
+    ),
+    *("backend/store/connection.py", "backend/store/tasks.py", "backend/training/*.py", "kohya_adapter/*.py"),
+)
+"""Where they come from. The rest of the gateway answers programs."""
 _NAMES_FIRST = {"{} {}", "{}: {}"}
 """The page looks up what follows the name."""
 _NEVER_SHOWN = ("app/proxies.py", "kohya_adapter/snapshot.py: {} cannot name a folder")
@@ -84,6 +120,11 @@ def test_every_field_has_a_name_and_its_help_is_translated(file: Path) -> None:
     assert [field.key for field in FIELDS if said.get(field.help, field.help) == field.help] == []
 
 
+def patterns(keys: Iterable[str]) -> list[re.Pattern[str]]:
+    """What is recognised by these keys: their words, with something in each of their places."""
+    return [re.compile(".+?".join(map(re.escape, _PLACE.split(key))), re.DOTALL) for key in keys]
+
+
 def sentence(node: ast.expr) -> str | None:
     """The text of an argument, `{}` where something is put in; a hint that may be missing is left out."""
     match node:
@@ -121,14 +162,57 @@ def sentences_about_forms() -> set[str]:
 
 @pytest.mark.parametrize("file", CATALOGUES, ids=lambda file: file.stem)
 def test_what_the_checks_of_a_form_say_is_in_the_catalogue(file: Path) -> None:
-    known = [
-        re.compile(".+?".join(map(re.escape, _PLACE.split(key))), re.DOTALL) for key in read(file, "messages")
-    ]
+    known = patterns(read(file, "messages"))
     said = sentences_about_forms()
     assert len(said) > 150
     assert said >= _PUT_TOGETHER.keys()
     read_as = {_PUT_TOGETHER.get(text, text.replace("{}", "<x>")) for text in said - _NAMES_FIRST}
     lacking = [text for text in read_as if not any(key.fullmatch(text) for key in known)]
+    assert sorted(lacking) == []
+
+
+def errors_for_people() -> set[str]:
+    """What the errors say that a page may get as the answer to something that a person did."""
+    found = set()
+    for file in (file for pattern in _REFUSING for file in ROOT.glob(pattern)):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            name = ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and name in _REFUSALS and len(node.args) > _REFUSALS[name]:
+                said = sentence(node.args[_REFUSALS[name]])
+                if said and not f"{file.relative_to(ROOT).as_posix()}: {said}".startswith(_NEVER_SHOWN):
+                    found.add(said)
+    return found
+
+
+def ends_of_runs() -> set[str]:
+    """Why a run has ended, as the worker judges it: what `outcome.py` and `proof.py` return, and what is explained."""
+    found = {f"{words} (<x>)" for _, words in kohya_failure._EXPLAINED}
+    for module in (outcome, proof):
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text("utf-8"))):
+            if isinstance(node, ast.Return) and node.value is not None:
+                value = node.value
+                if (
+                    isinstance(value, ast.Call)
+                    and ast.unparse(value.func) == "Outcome"
+                    and len(value.args) > 1
+                ):
+                    value = value.args[1]
+                found.add(sentence(value) or "")
+    return found - {""}
+
+
+@pytest.mark.parametrize("file", CATALOGUES, ids=lambda file: file.stem)
+def test_what_a_person_is_refused_with_and_how_a_run_ends_is_in_the_catalogue(file: Path) -> None:
+    known = patterns(read(file, "messages"))
+    told = errors_for_people() | ends_of_runs()
+    assert len(told) > 250
+    assert told >= _ENDS.keys()
+    said = {_PUT_TOGETHER.get(text, _ENDS.get(text, text.replace("{}", "<x>"))) for text in told}
+    lacking = [
+        text
+        for text in said - {name.replace("{}", "<x>") for name in _NAMES_FIRST}
+        if not any(key.fullmatch(text) for key in known)
+    ]
     assert sorted(lacking) == []
 
 

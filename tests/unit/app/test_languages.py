@@ -40,7 +40,8 @@ def test_what_the_server_says_is_known_whole_or_by_its_sentences() -> None:
     words = {"{a} waits for {b}.": "{b} ← {a}", "Go on.": "继续。", "{n} of {n} ({all})": "{n}/{n} {all}"}
     language = Catalogue("zh", "中文", messages=words)
     assert language.said("ana waits for bob.") == "bob ← ana"
-    assert language.said("Stop here. Go on. Nobody knows this.") == "Stop here. 继续。 Nobody knows this."
+    # A Chinese full stop has its own room.
+    assert language.said("Stop here. Go on. Nobody knows this.") == "Stop here. 继续。Nobody knows this."
     assert language.said("2 of 3 ({b})") == "3/3 {b}"
     assert language.said("") == ""
 

@@ -15,7 +15,7 @@ import typer
 
 from backend.cli import app
 from backend.service import parse
-from tests.unit.docs.markdown import PAGES, ROOT, Block, anchors, every, links
+from tests.unit.docs.markdown import PAGES, README, README_ZH, ROOT, Block, anchors, blocks, every, links
 
 COMMAND = typer.main.get_command(app)
 OTHERS = frozenset(
@@ -54,6 +54,27 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert there.is_relative_to(ROOT), f"{page.name}: {target} leaves the project"
         if anchor and there.suffix == ".md":
             assert anchor in anchors(there), f"{page.name}: {path or page.name} has no heading {anchor}"
+
+
+def test_the_chinese_readme_has_the_commands_links_and_figures_of_the_english_one() -> None:
+    def code(page: Path) -> list[str]:
+        return [re.sub(r" *# .*", "", block.text) for block in blocks(page)]
+
+    def targets(page: Path) -> set[str]:
+        return set(links(page)) - {README.name, README_ZH.name}
+
+    def figures(page: Path) -> list[str]:
+        return sorted(re.findall(r"\d+(?:\.\d+)*|[✓✗~]", page.read_text(encoding="utf-8")))
+
+    def rows(page: Path) -> list[list[str]]:
+        found = re.findall(r"^\|.*\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        return [re.findall(r"\d+(?:\.\d+)*|[✓✗~]", row) for row in found]
+
+    assert code(README_ZH) == code(README)
+    assert targets(README_ZH) == targets(README)
+    assert figures(README_ZH) == figures(README)
+    assert rows(README_ZH) == rows(README)
+    assert README_ZH.name in links(README) and README.name in links(README_ZH)
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
