@@ -91,6 +91,7 @@ def table(request: Request) -> Any:
                 "label": say(field.label),
                 "help": say(field.help),
                 "group": field.group,
+                "group_title": say(field.group),
                 "basic": field.basic,
                 "default": field.default,
                 "secret": field.format == "secret",

@@ -103,7 +103,9 @@ def _existence(field: Field, text: str, path: Path) -> Iterator[Problem]:
         if path.exists() and not path.is_dir():
             yield Problem(field.key, f"{text} is a file, not a folder")
     elif not path.exists():
-        there_is_none = f"there is no {text} in the data folder"
+        there_is_none = (
+            f"there is no {text} in the data folder; choose what is there from the list, or put it there"
+        )
         yield Problem(field.key, lost_state.explain(path) if field.key == "resume" else there_is_none)
     elif field.format == "folder" and not path.is_dir():
         yield Problem(field.key, f"{text} is a file, not a folder")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 import socket
 import threading
@@ -18,6 +19,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from backend.views import InstanceView, ServiceView, TaskView, as_json, read
 
 TOKEN = "secret-token-of-the-gateway"
 
@@ -415,9 +418,14 @@ def task_view(id: str, index: int, **values: Any) -> Json:
         **{"command": "", "argv": ["accelerate", "launch", "train_network.py"], "details": {}},
         "log_lines": 0,
     }
-    unknown = values.keys() - view.keys()
+    return _as_the_gateway_says(TaskView, view, values)
+
+
+def _as_the_gateway_says(kind: type[Any], usual: Json, values: Json) -> Json:
+    """The answer, once it is sure that a real gateway's has these fields and lacks none."""
+    unknown = values.keys() - {field.name for field in dataclasses.fields(kind)}
     assert not unknown, unknown
-    return view | values
+    return as_json(read(kind, usual | values))
 
 
 def progress(step: int, total: int, **more: Any) -> Json:
@@ -442,7 +450,7 @@ def service(name: str = "kohya_job", **values: Any) -> Json:
         },
         "token": "the-service-token",
     }
-    return usual | values
+    return _as_the_gateway_says(ServiceView, usual, values)
 
 
 def instance(id: str, **values: Any) -> Json:
@@ -451,4 +459,4 @@ def instance(id: str, **values: Any) -> Json:
         **{"created_at": time.time() - 3600, "ready_at": time.time() - 3590, "idle_since": time.time() - 60},
         **{"device": "cuda:0", "host": "gpu-box", "pid": 4711, "completed": 3, "reason": "", "lease_left": 9},
     }
-    return usual | values
+    return _as_the_gateway_says(InstanceView, usual, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -152,6 +153,7 @@ def test_deleting_is_asked_first(page: Page, cats: Path) -> None:
 def test_a_new_data_set_is_made_from_dropped_pictures(page: Page, front_end: FrontEnd) -> None:
     page.goto("/data")
     page.click("text=New data set")
+    expect(page.locator("dialog form")).to_have_text(re.compile("^New data setName"))
     page.fill("#d-name", "../evil")
     page.fill("#d-words", "mytea cup")
     page.keyboard.press("Enter")

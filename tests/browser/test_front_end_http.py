@@ -123,6 +123,18 @@ def test_what_the_gateway_refuses_is_passed_on_in_its_words(http: httpx.Client) 
     assert answer.json() == {"error": "NotFound", "message": "There is no nothing."}
 
 
+@pytest.mark.parametrize("path", ["/nothing-here", "/live/tasks/nothing"])
+def test_a_person_at_an_address_that_leads_nowhere_gets_a_page_with_a_way_on(
+    http: httpx.Client, path: str
+) -> None:
+    opened = http.get(path, headers={"accept": "text/html", "accept-language": "zh"})
+    assert opened.status_code == 404
+    assert opened.headers["content-type"].startswith("text/html")
+    assert 'href="/jobs"' in opened.text and '<html lang="zh">' in opened.text
+    asked = http.get(path, headers={"accept": "text/html", "sec-fetch-mode": "cors"})
+    assert asked.json()["error"] == "NotFound"
+
+
 def test_while_the_gateway_is_away_the_pages_are_there_and_say_so(
     http: httpx.Client, gateway: FakeGateway
 ) -> None:

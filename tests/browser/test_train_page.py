@@ -153,7 +153,7 @@ def test_a_file_that_is_no_settings_file_leaves_the_form_as_it_was(page: Page, t
 def test_any_setting_is_found_by_its_name_and_brought_into_sight(page: Page) -> None:
     open_form(page)
     page.fill(".finder input", "flip")
-    expect(page.locator(".found li").first).to_contain_text("flip_aug")
+    expect(page.locator(".found li small").first).to_have_text("Images · flip_aug")
     page.keyboard.press("Enter")
     expect(page.locator("#f-flip_aug input")).to_be_focused()
 

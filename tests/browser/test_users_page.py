@@ -120,7 +120,24 @@ def _what_a_viewer_sees(browser: Browser, studio: Studio) -> None:
     expect(page.get_by_role("heading", name="ana's own")).to_be_visible()
     expect(page.locator(".facts").get_by_text("by ana")).to_be_visible()
     expect(page.locator(".acts button")).to_have_count(0)
+    assert page.request.get("/train/services").json()["viewer"]
+    _a_login_that_is_over_says_so_and_leads_back(page, token)
     page.context.close()
+
+
+def _a_login_that_is_over_says_so_and_leads_back(page: Page, token: str) -> None:
+    page.goto("/data")
+    expect(page.get_by_role("heading", name="Data sets")).to_be_visible()
+    other = page.context.new_page()
+    other.goto("/users")
+    other.get_by_role("button", name="Log out").click()
+    expect(other.get_by_label("Password or token")).to_be_visible()
+    # The tab is looked at again.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".lp-banner")).to_contain_text("You are logged out.")
+    page.locator(".lp-banner").get_by_role("link", name="Log in").click()
+    log_in(page, "", token)
+    expect(page.get_by_role("heading", name="Data sets")).to_be_visible()
 
 
 def _what_a_member_sees(browser: Browser, studio: Studio, token: str) -> None:

@@ -205,7 +205,7 @@ async function create(files = []) {
 }
 
 const FIELDS = {
-  name: [t("Name"), "my-cat", t("Of the folder in datasets/.")],
+  name: [t("Name"), "my-cat", t("Its folder in datasets/ is called so, too.")],
   words: [t("Trigger words"), "mycat cat", t("A rare word and what it is. They stand for a caption where a picture has none.")],
   repeats: [t("Repeats"), "10", t("How often an epoch shows each picture. Fewer pictures, more repeats: about 200 to 400 together.")],
 };

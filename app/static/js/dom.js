@@ -39,7 +39,7 @@ export const states = {
 };
 
 /** What was said, as a sentence begins: but a name of a setting stays what it is. */
-export const capital = (text) => (text && !/^\w*_/.test(text) ? text[0].toUpperCase() + text.slice(1) : (text ?? ""));
+export const capital = (text) => (text && !/^\w*[_./]\w/.test(text) ? text[0].toUpperCase() + text.slice(1) : (text ?? ""));
 
 export const isFinal = (state) => ["succeeded", "failed", "cancelled", "dead"].includes(state);
 

@@ -85,6 +85,12 @@ export class Fields {
     this.#visible = new Set(this.shown.filter((field) => !hidden.includes(`#f-${field.key}`)));
   }
 
+  /** Keys, each once, as the form has them from top to bottom: the short form first. */
+  inOrder(keys) {
+    const basic = (key) => this.byKey.get(key)?.basic ?? key === "family";
+    return [...new Set(keys)].sort((a, b) => basic(b) - basic(a) || this.order.indexOf(a) - this.order.indexOf(b));
+  }
+
   /** Whether it matters for the values of the last `show`. */
   visible(field) {
     return this.#visible.has(field);

@@ -23,7 +23,7 @@ export function files(id) {
       h(
         "table",
         { class: "files" },
-        h("thead", {}, h("tr", {}, h("th", {}, t("Name")), h("th", {}, t("Kind")), h("th", { class: "end wide" }, t("Step")), h("th", { class: "end wide" }, t("Written")), h("th", { class: "end" }, t("Size")), h("th", {}, ""))),
+        h("thead", {}, h("tr", {}, h("th", {}, t("Name")), h("th", { class: "wide" }, t("Kind")), h("th", { class: "end wide" }, t("Step")), h("th", { class: "end wide" }, t("Written")), h("th", { class: "end" }, t("Size")), h("th", {}, ""))),
         body,
       ),
     ),
@@ -56,7 +56,7 @@ function line(id, file) {
     "tr",
     { "data-kind": file.kind },
     h("td", {}, shown),
-    h("td", {}, KINDS[file.kind] ?? file.kind),
+    h("td", { class: "wide" }, KINDS[file.kind] ?? file.kind),
     h("td", { class: "end wide" }, file.step ?? ""),
     h("td", { class: "end wide" }, clock(file.modified)),
     h("td", { class: "end" }, size(file.size)),

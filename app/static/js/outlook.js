@@ -130,7 +130,7 @@ export class Outlook {
 
   #list(problems, title, kind) {
     if (!problems.length) return [];
-    const names = [...new Set(problems.map((problem) => problem.field))];
+    const names = this.#fields.inOrder(problems.map((problem) => problem.field));
     return [
       h(
         "p",
@@ -161,9 +161,9 @@ export class Outlook {
   #refused(answer) {
     this.show(answer);
     this.result.replaceChildren();
-    const first = answer.problems.find((problem) => problem.severity === "error");
+    const [first] = this.#fields.inOrder(answer.problems.filter((problem) => problem.severity === "error").map((problem) => problem.field));
     toast(t("Not started: something has to be changed first."), true);
-    if (first) this.#fields.go(first.field);
+    if (first) this.#fields.go(first);
   }
 
   #queued(task) {
