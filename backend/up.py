@@ -27,6 +27,7 @@ from backend.front_ends import FrontEnds, front_end_of
 from backend.pool.devices import default_capacity
 from backend.service import Description, default_description, parse
 from backend.settings import Settings, administrator_token
+from backend.signal_safe import SignalSafeEvent
 from backend.store import services
 from backend.store.connection import Store
 from backend.store.embedded import EmbeddedStore
@@ -71,7 +72,7 @@ class Deployment:
         self._embedded = None if self.settings.redis_url else EmbeddedStore(self.settings.data_dir)
         self._children: list[Child] = []
         self._announced: Path | None = None
-        self._stopping = threading.Event()
+        self._stopping = SignalSafeEvent()
 
     @property
     def url(self) -> str:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -29,6 +28,7 @@ from backend.pool.pool import read_instances
 from backend.pool.templates import Templates
 from backend.service import Description
 from backend.settings import Settings
+from backend.signal_safe import SignalSafeEvent
 from backend.store import instances, services
 from backend.store.connection import Store
 from backend.worker.agent import DRAINED, TOLD_TO_LEAVE
@@ -57,7 +57,7 @@ class Worker:
         self._ordered = ordered
         self._steady = steady
         self._store = Store(settings.redis_url)
-        self._wake = threading.Event()
+        self._wake = SignalSafeEvent()
         self._stops = 0
 
     def stop(self) -> None:

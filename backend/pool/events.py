@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from backend.signal_safe import SignalSafeEvent
 from backend.store.announcements import CHANGES
 from backend.store.connection import Store
 
@@ -28,7 +29,7 @@ _PAUSE = 0.2
 class Events:
     """A listening thread. `wake` is set by every change but a task's output."""
 
-    def __init__(self, store: Store, wake: threading.Event) -> None:
+    def __init__(self, store: Store, wake: SignalSafeEvent) -> None:
         self._store = store
         self._wake = wake
         self._lock = threading.Lock()

@@ -33,6 +33,7 @@ from backend.pool.by_hand import Worker
 from backend.processes import die_with_parent
 from backend.settings import Settings
 from backend.settings import read as read_settings
+from backend.signal_safe import SignalSafeEvent
 from backend.storage.following import carry_on
 from backend.storage.gateway import PREFIX
 from backend.worker.relay import Relay
@@ -210,7 +211,7 @@ def _take(folder: Path, endpoint: str) -> None:
 
 def _one_for_each(cards: list[str], endpoint: str, token: str, service: str, folder: Path) -> int:
     """A worker process for each GPU; they end with this one."""
-    stopping = threading.Event()
+    stopping = SignalSafeEvent()
     command = ("worker", "--endpoint", endpoint, "--service", service, "--data-dir", str(folder))
     children = [
         subprocess.Popen(

@@ -11,7 +11,6 @@ import logging
 import math
 import signal
 import socket
-import threading
 import time
 
 from backend import logs
@@ -29,6 +28,7 @@ from backend.pool.roster import Roster
 from backend.pool.stopwatch import Stopwatch
 from backend.processes import alive, here
 from backend.settings import Settings
+from backend.signal_safe import SignalSafeEvent
 from backend.store import instances, pools, services, tasks
 from backend.store.connection import Store
 
@@ -51,9 +51,9 @@ class Supervisor:
     def __init__(self, settings: Settings, launcher: Launcher | None = None) -> None:
         self.settings = settings
         self.store = Store(settings.redis_url)
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._hurry = threading.Event()
+        self._wake = SignalSafeEvent()
+        self._stopping = SignalSafeEvent()
+        self._hurry = SignalSafeEvent()
         self._events = Events(self.store, self._wake)
         self._launcher = launcher or launchers.make(settings, self.store, self._wake.set)
         self._reaper = Reaper(

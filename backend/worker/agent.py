@@ -31,6 +31,7 @@ from backend.processes import here, wait_until
 from backend.service import Container, Description
 from backend.settings import Settings
 from backend.settings import read as read_settings
+from backend.signal_safe import SignalSafeEvent
 from backend.storage.housekeeping import too_full
 from backend.storage.mounts import Mounts, mounts_of
 from backend.store import instances, services
@@ -71,7 +72,7 @@ class Agent:
         self.settings = settings
         self.instance = instance
         self.store = Store(settings.redis_url)
-        self._leaving = threading.Event()
+        self._leaving = SignalSafeEvent()
         self._lost = threading.Event()
         self._done = threading.Event()
         self._service = service
