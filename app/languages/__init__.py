@@ -77,9 +77,11 @@ IN_ENGLISH = Catalogue(ENGLISH, "English")
 
 @cache
 def _pattern(key: str) -> re.Pattern[str]:
-    """What a message is recognised by: its words, with something in each of its places."""
+    """What a message is recognised by: its words, with something in each of its places; `{n}` is one word."""
     pieces = _PLACE.split(key)
-    return re.compile("(.+?)".join(map(re.escape, pieces[::2])), re.DOTALL)
+    pieces[::2] = map(re.escape, pieces[::2])
+    pieces[1::2] = (r"([^;,\s]+)" if name == "n" else "(.+?)" for name in pieces[1::2])
+    return re.compile("".join(pieces), re.DOTALL)
 
 
 def _filled_with(places: Mapping[str, str]) -> Callable[[re.Match[str]], str]:

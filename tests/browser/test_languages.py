@@ -193,8 +193,14 @@ def test_the_browsers_language_is_taken_and_another_one_is_kept(
     page.fill("#f-train_data_dir input", "datasets/nothing")
     page.keyboard.press("Tab")
     expect(page.locator("#f-train_data_dir .lp-problem")).to_have_text("数据目录中没有 datasets/nothing")
+    leaving = "1 busy instance to end when the work there does"
+    why = f"nothing waits, 2 instances busy; tasks come too seldom to keep an idle one; {leaving}"
+    busy.decisions.append(decision(decided="drain 1", why=why))
     page.goto("/service")
     expect(page.locator(".journal")).to_contain_text("启动 1 个。有任务在等待。")
+    expect(page.locator(".journal")).to_contain_text(
+        "没有任务等待，2 个实例工作中；任务太少，不值得保留空闲实例；1 个工作中的实例完成后退出。"
+    )
     page.select_option(".lp-language", "en")
     expect(page.locator(".journal")).to_contain_text("Start 1.A task waits.")
     page.goto("/")

@@ -38,7 +38,7 @@ export function pieces(text, elements) {
  */
 export function said(text, parts = false) {
   if (!text || !messages.size) return text;
-  return known(text) ?? named(text) ?? (parts ? text.split(/, | and /).map((part) => known(part) ?? part).join(t(", ")) : sentences(text));
+  return known(text) ?? named(text) ?? (parts ? text.split(/, | and /).map(clauses).join(t(", ")) : sentences(text));
 }
 
 /** What is said of an argument or a line that it names first: `noise_offset is …`, `width: is …`, `'a cat --q 1': …`. */
@@ -49,10 +49,23 @@ function named(text) {
   return name.endsWith(":") ? [name.slice(0, -1), words].join(t(": ")) : `${name} ${words}`;
 }
 
-const sentences = (text) => together(...text.split(/(?<=[.!?])\s+/).map((part) => known(part) ?? part));
+const sentences = (text) => together(...text.split(/(?<=[.!?])\s+/).map(clauses));
+
+/** A sentence as a whole, or what stands between its semicolons, as far as it is known. */
+function clauses(text) {
+  const found = known(text);
+  const parts = text.split("; ");
+  if (found !== undefined || parts.length === 1) return found ?? text;
+  const told = parts.map(known);
+  return told.some((part) => part !== undefined) ? parts.map((part, i) => told[i] ?? part).join(t("; ")) : text;
+}
 
 /** Sentences one after the other; a full stop as Chinese writes it has its own room. */
 export const together = (...parts) => parts.filter(Boolean).join(" ").replace(/(?<=[。！？]) /g, "");
+
+/** Places whose content is a word that may be known by itself. */
+const WORDS = new Set(["kind", "state"]);
+const single = (text) => messages.get(text) ?? texts.get(text) ?? text;
 
 function known(text) {
   const whole = messages.get(text) ?? texts.get(text);
@@ -64,14 +77,16 @@ function known(text) {
     .sort(([a], [b]) => b.source.length - a.source.length);
   for (const [regular, keys, value] of patterns) {
     const found = regular.exec(text);
-    if (found) return filled(value, Object.fromEntries(keys.map((name, i) => [name, found[i + 1]])));
+    if (found) return filled(value, Object.fromEntries(keys.map((name, i) => [name, WORDS.has(name) ? single(found[i + 1]) : found[i + 1]])));
   }
   return undefined;
 }
 
 const names = (key) => [...key.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
 
+/** What a message is recognised by: its words, with something in each of its places; `{n}` is one word. */
 function pattern(key) {
-  const parts = key.split(/\{\w+\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join("(.+?)")}$`, "s");
+  const parts = key.split(/\{(\w+)\}/);
+  const place = (name) => (name === "n" ? "([^;,\\s]+)" : "(.+?)");
+  return new RegExp(`^${parts.map((part, i) => (i % 2 ? place(part) : part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))).join("")}$`, "s");
 }

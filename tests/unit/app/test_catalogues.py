@@ -44,13 +44,16 @@ _ENDS = {
     "the run was killed by signal {} ({}){}": (
         "the run was killed by signal 9 (SIGKILL); the system may have run out of memory"
     ),
+    "{}×{} takes about {} with {}, and {} are free{}; choose a smaller size": (
+        "64×64 takes about 2 GB with x, and 1 GB are free of the 3 GB that may be taken here (y); choose a smaller size"
+    ),
     "the loss is NaN since step {}: the weights are beyond repair, nothing was saved from them; {}. "
     "Lower the learning rate, or train with mixed_precision bf16 or no": (
         "the loss is NaN since step 9: the weights are beyond repair, nothing was saved from them; "
         "no checkpoint was written before. Lower the learning rate, or train with mixed_precision bf16 or no"
     ),
 }
-"""How a run ends, in sentences of which parts are words, and how one of them reads."""
+"""The same for how a run ends, and for the memory of pictures."""
 _REFUSALS = {
     **dict.fromkeys(("Conflict", "Forbidden", "FormerName", "InvalidInput", "NotFound", "OverLimit"), 0),
     **dict.fromkeys(("QueueFull", "RunFailed", "StoreUnavailable", "TooLarge", "Unauthorized"), 0),
