@@ -192,7 +192,7 @@ def test_the_browsers_language_is_taken_and_another_one_is_kept(
     expect(page.locator(READY["/"]).first).to_be_visible(timeout=MAKING)
     page.fill("#f-train_data_dir input", "datasets/nothing")
     page.keyboard.press("Tab")
-    expect(page.locator("#f-train_data_dir .lp-problem")).to_have_text("数据目录中没有 datasets/nothing")
+    expect(page.locator("#f-train_data_dir .lp-problem")).to_contain_text("数据目录中没有 datasets/nothing；")
     leaving = "1 busy instance to end when the work there does"
     why = f"nothing waits, 2 instances busy; tasks come too seldom to keep an idle one; {leaving}"
     busy.decisions.append(decision(decided="drain 1", why=why))
