@@ -312,7 +312,7 @@ class FakeGateway:
                 "images": links,
                 "seeds": [5],
                 "seconds": 1.0,
-                "parameters": {"steps": 20} | (asked or [{}])[0],
+                "parameters": {"steps": 20, "width": 64, "height": 64} | (asked or [{}])[0],
             }
 
         @app.get(f"{api}/outputs/{{id}}/{{name}}")

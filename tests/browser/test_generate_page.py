@@ -152,6 +152,39 @@ def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
     expect(page.locator(".drawing .line")).to_contain_text("1 of 4 not drawn: the LoRA was made for SDXL")
 
 
+def test_what_is_not_drawn_says_why_at_once_and_leaves_no_hole(page: Page, trained: FakeGateway) -> None:
+    page.goto("/generate?lora=tr&grid=1")
+    expect(page.locator("#w-training")).to_have_value("tr")
+    page.fill("#w-weights", "1")
+    generate(page)
+    until(lambda: len(trained.submitted) == 2)
+    first, second = (sent["id"] for sent in trained.submitted)
+    trained.update(first, state="failed", reason="the LoRA was made for SDXL", finished_at=3.0)
+    line = page.locator(".drawing .line")
+    expect(line).to_have_text("1 of 2 done · 1 of 2 not drawn: the LoRA was made for SDXL")
+    page.get_by_role("button", name="failed").click()
+    expect(page.get_by_text("the LoRA was made for SDXL", exact=True)).to_be_visible()
+    trained.update(second, state="cancelled", reason="stopped on request", finished_at=4.0)
+    expect(line).to_have_text("2 of 2 not drawn: the LoRA was made for SDXL")
+    expect(page.locator(".grid")).to_be_hidden()
+
+
+def test_pictures_of_a_long_history_have_their_places_and_are_fetched_when_seen(
+    page: Page, trained: FakeGateway
+) -> None:
+    settings = {"prompt": "a cat", "loras": []}
+    for n in range(30):
+        trained.add(f"old{n}", kind="query", state="running", details={"generation": settings})
+        trained.drawn(f"old{n}", picture("teal"))
+    page.goto("/generate")
+    expect(page.locator(".picture img")).to_have_count(30)
+    expect(page.locator(".picture img").first).to_have_js_property("naturalWidth", 64)
+    assert page.locator(".picture img").last.evaluate("image => [image.height, image.naturalWidth]") == [
+        220,
+        0,
+    ]
+
+
 def test_a_grid_of_a_notebook_is_one_drawing(page: Page, trained: FakeGateway) -> None:
     plan = Plan.of(
         "kohya_job", "a cat", ["jobs/tr/moon-000001.safetensors", "jobs/tr/moon.safetensors"], [1], {}

@@ -89,8 +89,9 @@ export class Drawing {
     const tasks = [...this.cells.values()].map((cell) => cell.task);
     const open = tasks.filter((task) => !isFinal(task.state));
     const failed = tasks.filter((task) => isFinal(task.state) && task.state !== "succeeded");
-    const text = open.length ? doing(tasks, open) : ended(tasks, failed);
+    const text = open.length ? [doing(tasks, open), failed.length && missing(tasks, failed)].filter(Boolean).join(" · ") : ended(tasks, failed);
     say(this.line, text);
+    this.element.classList.toggle("nothing", failed.length === tasks.length);
     this.line.classList.toggle("bad", failed.some((task) => task.state !== "cancelled"));
     const share = open.length ? done(tasks) : 1;
     this.bar.hidden = !open.length;
@@ -206,18 +207,22 @@ class Cell {
 
   #picture(n, answer) {
     const url = pictureUrl(this.task.id, n);
+    const { width, height } = answer.parameters ?? {};
     const name = [this.prompt, t("seed {n}", { n: answer.seeds?.[n] ?? "?" })].join(t(", "));
     return h(
       "button",
       { class: "picture", type: "button", onclick: () => look(url, this.prompt, answer, n, this.use) },
-      h("img", { src: url, alt: name, loading: "lazy", decoding: "async" }),
+      // With its size, so that its place is there before it is, and what is out of sight is not fetched.
+      h("img", { src: url, alt: name, ...(width && height ? { width, height } : {}), loading: "lazy", decoding: "async" }),
     );
   }
 
   #fail() {
     this.#unfollow();
-    const text = this.task.state === "cancelled" ? t("stopped") : t("failed");
-    this.element.replaceChildren(h("p", { class: "gone", title: said(this.task.reason) || "" }, text));
+    const stopped = this.task.state === "cancelled";
+    const why = said(this.task.reason) || "";
+    const look = { class: "gone", style: `aspect-ratio: ${this.shape}`, title: why };
+    this.element.replaceChildren(stopped || !why ? h("p", look, stopped ? t("stopped") : t("failed")) : h("button", { ...look, type: "button", onclick: () => toast(why, true) }, t("failed")));
   }
 
   #unfollow() {
@@ -274,9 +279,12 @@ function doing(tasks, open) {
 }
 
 function ended(tasks, failed) {
-  const at = Math.max(...tasks.map((task) => task.finished_at ?? 0));
-  if (!failed.length) return ago(at);
-  const [{ state, reason }] = failed;
+  return failed.length ? missing(tasks, failed) : ago(Math.max(...tasks.map((task) => task.finished_at ?? 0)));
+}
+
+/** Why there are fewer pictures than were asked for. */
+function missing(tasks, failed) {
+  const { state, reason } = failed.find((task) => task.state !== "cancelled") ?? failed[0];
   const what = state === "cancelled" ? t("stopped") : said(reason) || t("failed");
   return tasks.length > 1 ? t("{n} of {total} not drawn: {why}", { n: failed.length, total: tasks.length, why: what }) : what;
 }
