@@ -181,9 +181,10 @@ class Board:
 
     async def _listen(self, changed: asyncio.Queue[Message | None]) -> None:
         try:
-            async for event in self._gateway.stream("events", {}):
-                if event.name == "changed":
-                    changed.put_nowait(json.loads(event.data))
+            async with contextlib.aclosing(self._gateway.stream("events", {})) as events:
+                async for event in events:
+                    if event.name == "changed":
+                        changed.put_nowait(json.loads(event.data))
         finally:
             changed.put_nowait(None)
 

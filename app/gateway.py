@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,7 +93,9 @@ class Gateway:
         """The JSON answer of any other change."""
         return await self._json(method, path, json=body)
 
-    async def stream(self, path: str, query: Mapping[str, int], last_id: str = "") -> AsyncIterator[Event]:
+    async def stream(
+        self, path: str, query: Mapping[str, int], last_id: str = ""
+    ) -> AsyncGenerator[Event, None]:
         """The server-sent events of `path`; `last_id` resumes after that event."""
         headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
         async with self._open(path, params=query, headers=headers, timeout=_STREAM_TIMEOUT) as answer:

@@ -153,14 +153,16 @@ class Relay:
                             0, (await self._gateway.get(self._path))["log_lines"] + first["log"]
                         )
                     start = dict(first)
-                    async for event in self._gateway.stream(f"{self._path}/events", start, last_id):
-                        if self._lost:
-                            self._lost = False
-                            self._tell(_BACK)
-                        last_id, attempt = event.id or last_id, 0
-                        self._tell({"event": event.name, "data": json.loads(event.data)})
-                        if event.name == "end":
-                            return
+                    stream = self._gateway.stream(f"{self._path}/events", start, last_id)
+                    async with contextlib.aclosing(stream) as events:
+                        async for event in events:
+                            if self._lost:
+                                self._lost = False
+                                self._tell(_BACK)
+                            last_id, attempt = event.id or last_id, 0
+                            self._tell({"event": event.name, "data": json.loads(event.data)})
+                            if event.name == "end":
+                                return
                 except GatewayRefused as error:
                     if error.status < 500:
                         self._tell({"event": "refused", "data": error.answer})

@@ -5,6 +5,7 @@ No answer ever carries `Retry-After`: the official client would sleep and repeat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from http import HTTPStatus
@@ -93,5 +94,6 @@ async def refuse(response: Response, scope: Scope, receive: Receive, send: Send)
         "status": response.status_code,
         "headers": response.raw_headers,
     }
-    await send(start)
-    await send({"type": "websocket.http.response.body", "body": response.body})
+    with contextlib.suppress(OSError):  # it has gone meanwhile
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": response.body})

@@ -35,10 +35,18 @@ async def serve_store(gateway: Gateway, scope: Scope, receive: Receive, send: Se
         caller = await gateway.authority.caller(websocket.headers.get("authorization", ""), None, None)
         caller.need_administrator()
         await _connect(connection)
+        with contextlib.suppress(OSError, RuntimeError, WebSocketDisconnect):  # the box has gone meanwhile
+            await websocket.accept()
+            await _pump(websocket, connection)
+            await websocket.close()
     except LorapoolError as error:
         await answers.refuse(answers.from_error(error), scope, receive, send)
-        return
-    await websocket.accept()
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+async def _pump(websocket: WebSocket, connection: Any) -> None:
+    """Pass on what comes from both ends until one is over."""
     pumps = [
         asyncio.create_task(_to_store(websocket, connection._writer)),
         asyncio.create_task(_from_store(websocket, connection._reader)),
@@ -49,9 +57,6 @@ async def serve_store(gateway: Gateway, scope: Scope, receive: Receive, send: Se
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
-        await connection.disconnect(nowait=True)
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it may be closed already
-            await websocket.close()
 
 
 def _connection(url: str) -> Any:

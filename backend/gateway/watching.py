@@ -56,8 +56,10 @@ class Watching:
         session = await self._connected(request, target)
         try:
             await send({"type": "websocket.accept"})
-        except BaseException:
-            await asyncio.shield(session.disconnect(counted=False, reason="its connection broke"))
+        except BaseException as error:
+            await asyncio.shield(session.disconnect(counted=False, reason=_REASONS["broken"]))
+            if isinstance(error, OSError):
+                return  # it has gone in the middle of its handshake
             raise
         line: Line = scope["extensions"][EXTENSION]
         encode = frames.frame if request.protobuf else frames.json_frame

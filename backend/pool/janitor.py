@@ -19,6 +19,7 @@ from backend.store.connection import Store
 log = logging.getLogger("lorapool.supervisor")
 
 CLEAN_EVERY, LOOK_EVERY = 600.0, 15.0
+_GOODBYE = 2.0
 _MB, _GB = 1 << 20, 1 << 30
 
 
@@ -49,6 +50,9 @@ class Janitor:
         """End it; what is being sent is broken off, and goes on with the next one."""
         self._stopping.set()
         self._leads.set()
+        if self._thread.is_alive():
+            self._thread.join(_GOODBYE)
+        self._store.close()
 
     def _live(self) -> None:
         clean_at = 0.0

@@ -206,9 +206,11 @@ class LocalLauncher:
         os.write(self._wake_write, b".")
         self._watcher.join(2.0)
         self._templates.close()
-        for descriptor in (self._wake_read, self._wake_write, *(self._owner or ())):
-            os.close(descriptor)
-        self._selector.close()
+        with self._lock:
+            # Those of instances that go on, too: their ends are another launcher's business now.
+            for descriptor in (*self._selector.get_map(), self._wake_write, *(self._owner or ())):
+                os.close(descriptor)
+            self._selector.close()
 
     def _place(self, instance: Instance) -> Place | None:
         if not self._reaches(instance):

@@ -14,7 +14,7 @@ import hashlib
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import redis
@@ -46,6 +46,8 @@ class MultiplexedStore(AsyncStore):
         super().__init__(url)
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
+        self._open: set[_Connection] = set()
+        self._over = asyncio.Event()
 
     async def run_all(self, calls: list[Call[T]]) -> list[T]:
         """Run many calls in one round trip, each answer read by its call."""
@@ -69,11 +71,17 @@ class MultiplexedStore(AsyncStore):
             return self._connection
 
     async def _new(self) -> _Connection:
+        if self._over.is_set():
+            raise NotConnected("it was closed")
         try:
             async with asyncio.timeout(TIMEOUT):
-                return await _open(self.url)
+                made = await _open(self.url, self._open)
         except (OSError, TimeoutError, redis.ConnectionError) as error:
             raise NotConnected(str(error) or "no connection in time") from error
+        if self._over.is_set():
+            made.close()
+            raise NotConnected("it was closed")
+        return made
 
     async def listen(
         self, channels: Sequence[str], heard: Callable[[bytes, bytes], None], standing: Callable[[], None]
@@ -95,10 +103,12 @@ class MultiplexedStore(AsyncStore):
             raise StoreUnavailable(f"the store announces nothing ({error})") from error
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._connection is not None:
-            self._connection.close()
-            await self._connection.closed()
+        """Close every connection, also those that are being made or are at their end already."""
+        self._over.set()
+        while left := list(self._open):
+            for connection in left:
+                connection.close()
+            await asyncio.gather(*(connection.closed() for connection in left))
         await super().close()
 
 
@@ -107,15 +117,16 @@ def _sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-async def _open(url: str) -> _Connection:
-    """A connection that is logged in and at the right database."""
+async def _open(url: str, known: set[_Connection]) -> _Connection:
+    """A connection that is logged in and at the right database. As long as its socket is open it is in `known`."""
     loop, where = asyncio.get_running_loop(), parse_url(url)
+    made = partial(_Connection, known)
     if "path" in where:
-        _, connection = await loop.create_unix_connection(_Connection, where["path"])
+        _, connection = await loop.create_unix_connection(made, where["path"])
     else:
         secure = _trust(where)
         host, port = where.get("host", "localhost"), where.get("port", 6379)
-        _, connection = await loop.create_connection(_Connection, host, port, ssl=secure)
+        _, connection = await loop.create_connection(made, host, port, ssl=secure)
     try:
         if where.get("password"):
             user = [where["username"]] if where.get("username") else []
@@ -140,7 +151,8 @@ def _trust(where: Mapping[str, Any]) -> ssl.SSLContext | None:
 class _Connection(asyncio.Protocol):
     """Requests in, answers out in the same order."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: set[_Connection]) -> None:
+        self._known = known
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.WriteTransport | None = None
         self._asked: deque[asyncio.Future[Any]] = deque()
@@ -193,12 +205,15 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             await asyncio.wait([self._ended], timeout=_GOODBYE)
             self._transport.abort()
+            await self._ended
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
+        self._known.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._known.discard(self)
         self._fail(
             redis.ConnectionError(f"the connection was cut ({exc})" if exc else "the connection was closed")
         )

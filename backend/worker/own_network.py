@@ -79,14 +79,26 @@ def _relay(listener: socket.socket, connect: Callable[[], socket.socket]) -> Non
         except OSError:
             here.close()
             continue
-        for source, target in ((here, there), (there, here)):
-            threading.Thread(target=_pass, args=(source, target), daemon=True).start()
+        threading.Thread(target=_carry, args=(here, there), daemon=True).start()
+
+
+def _carry(here: socket.socket, there: socket.socket) -> None:
+    """Both ways of one connection, until both are over."""
+    with here, there:
+        back = threading.Thread(target=_pass, args=(there, here), daemon=True)
+        back.start()
+        _pass(here, there)
+        back.join()
 
 
 def _pass(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
+    try:
         while data := source.recv(_CHUNK):
             target.sendall(data)
+    except OSError:
+        # Nobody takes any more: whoever sends is to see that, and not to wait for ever.
+        with contextlib.suppress(OSError):
+            source.shutdown(socket.SHUT_RD)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
 

@@ -276,11 +276,13 @@ class RayLauncher:
 
     def _hear(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            if process is self._process:
+        with process.stdout as lines:
+            for line in lines:
+                if process is not self._process:
+                    continue
                 self._heard_at = time.monotonic()
-                self._take(json.loads(line))
-        process.stdout.close()
+                if line.endswith("\n"):  # what a driver was killed in the middle of is no news
+                    self._take(json.loads(line))
         with self._lock:
             if process is self._process:
                 self._there = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +84,39 @@ def test_a_wrong_password_is_not_an_absent_store(server: EmbeddedStore) -> None:
         await store.close()
 
     asyncio.run(run())
+
+
+async def _opened_and_closed(url: str, turns: int, end: str) -> None:
+    """Ask and listen, and be closed after so many turns of the loop: before, after or while the others end."""
+    store = MultiplexedStore(url)
+
+    async def ask() -> None:
+        with contextlib.suppress(StoreUnavailable):
+            for _ in range(3):
+                await store.run(command("PING"))
+
+    async def listen() -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await store.listen(["channel"], lambda *_: None, lambda: None)
+
+    others = [ask(), ask(), listen()]
+    running = [asyncio.create_task(each) for each in others]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if end == "last":
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    await store.close()
+    if end == "first":
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("end", ["first", "last", "together"])
+def test_one_that_is_closed_at_any_moment_leaves_no_socket_open(server: EmbeddedStore, end: str) -> None:
+    """An open socket would be a warning, and so an error."""
+    for turns in range(30):
+        asyncio.run(_opened_and_closed(server.url, turns, end))
+        gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import socket
@@ -9,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -85,6 +88,33 @@ def test_a_service_s_token_is_not_enough(box: Box, name: str) -> None:
             additional_headers={"Authorization": "the-service-s-own"},
         )
     assert refusal.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("gone_before", ["its answer", "its first word"])
+def test_a_box_that_leaves_in_its_handshake_leaves_no_connection_to_the_store(
+    box: Box, gone_before: str
+) -> None:
+    """The gateway's side: an open connection would be a warning, and so an error."""
+
+    async def caller(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(need_administrator=lambda: None)
+
+    gateway: Any = SimpleNamespace(
+        store=SimpleNamespace(url=box.store_url), authority=SimpleNamespace(caller=caller)
+    )
+    messages = iter([{"type": "websocket.connect"}])
+
+    async def receive() -> Any:
+        return next(messages, {"type": "websocket.disconnect", "code": 1006})
+
+    async def send(message: Any) -> None:
+        if message["type"] != "websocket.accept" or gone_before == "its answer":
+            raise OSError("it has gone")
+
+    scope: Any = {"type": "websocket", "path": tunnel.PATH, "headers": [], "query_string": b""}
+    asyncio.run(tunnel.serve_store(gateway, scope, receive, send))
+    del gateway
+    gc.collect()
 
 
 @pytest.mark.parametrize("leave_first", [True, False])

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -331,3 +332,19 @@ def test_a_killed_gateway_gives_back_what_its_watchers_held(own_box: Box) -> Non
     # Then somebody else gets it, although one delivery was the limit: a gateway's end is not the item's failure
     with watch(own_box, "svc", "second") as second:
         assert index(second, 40) == 1
+
+
+def test_one_that_leaves_in_its_handshake_is_no_fault(box: Box, name: str) -> None:
+    box.create(name, "Queue")
+    request = (
+        f"GET /api/predict/{name}?_watch_=true HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", box.port)) as client:
+            client.sendall(request.encode())
+    with watch(box, name, "stays") as stays:
+        put(box, name)
+        assert index(stays)
+    assert f"GET /api/predict/{name} failed" not in box.log.read_text()
