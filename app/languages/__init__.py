@@ -5,7 +5,7 @@
 
 `texts` maps what the pages say in English to how it is said; what it lacks stays English. A `{word}` stands for what is
 put there. `messages` does the same for what the server says: problems, reasons, decisions; a page looks for the entry
-that fits the sentence.
+that fits the sentence, and `{n}` fits one word only.
 Catalogues lie beside this module, and in the folder `languages/` of the data folder.
 """
 
