@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from backend.client import Client
-from backend.errors import NotFound
+from backend.errors import NotFound, RunFailed
 from backend.service import DEFAULT_SERVICE, default_description
 from tests.support.box import PATIENCE, Box, training, until
 
@@ -47,6 +47,17 @@ def test_a_lora_of_this_session_and_a_grid_of_its_epochs_and_weights(box: Box, c
     tasks = client.tasks(DEFAULT_SERVICE, limit=12)
     assert {task.instance for task in tasks} == {i.id for i in client.instances(DEFAULT_SERVICE)}
     assert grid.sheet().size[0] > 3 * 128 and grid.sheet().size[1] > 4 * 128
+
+    # And a cell that cannot be drawn says why, beside one that can
+    missing = f"jobs/{task_id}/none.safetensors"
+    short = {**KEYS, "steps": 1}
+    pair = service.grid("a yellow star", checkpoints=[checkpoints[0], missing], weights=[1.0], **short)
+    drawn = {cell.row: cell for cell in pair.arriving(PATIENCE)}
+    assert drawn[0].image is not None and not drawn[0].error
+    assert drawn[1].image is None and "none.safetensors' is not there" in drawn[1].error
+    assert pair.sheet().size[1] > 2 * 128
+    with pytest.raises(RunFailed, match="is not there"):
+        service.generate("a yellow star", loras={missing: 1.0}, **short).wait(PATIENCE)
 
     # And a weight of nothing is the base model, while the trained LoRA shows
     plain = service.generate("a yellow star in sks style", **KEYS).wait(PATIENCE)
