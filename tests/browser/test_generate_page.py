@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
+import re
 from typing import Any
 
 import pytest
@@ -22,6 +24,16 @@ PROMPTS = "# mine\na yellow star --w 64 --h 64 --s 20 --l 3.0 --d 5 --n dull, gr
 def picture(colour: str) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def photograph() -> bytes:
+    """Larger than a queue takes, in sides and in bytes."""
+    buffer = io.BytesIO()
+    size = (2400, 1200)
+    Image.frombytes("RGB", size, random.Random(1).randbytes(3 * size[0] * size[1])).save(
+        buffer, "PNG", compress_level=0
+    )
     return buffer.getvalue()
 
 
@@ -43,8 +55,20 @@ def generate(page: Page) -> None:
     page.get_by_role("button", name="Generate", exact=True).click()
 
 
+def submitted(gateway: FakeGateway) -> list[dict[str, Any]]:
+    """What was queued: one drawing after another, each by rows and columns, in whatever order its queries came."""
+    places = {sent["id"]: sent["details"]["drawing"] for sent in gateway.submitted}
+    groups = list(dict.fromkeys(place["group"] for place in places.values()))
+
+    def place(sent: dict[str, Any]) -> tuple[int, int, int]:
+        at = places[sent["id"]]
+        return groups.index(at["group"]), at["row"], at["column"]
+
+    return sorted(gateway.submitted, key=place)
+
+
 def queries(gateway: FakeGateway) -> list[dict[str, Any]]:
-    return [json.loads(base64.b64decode(sent["data"])) for sent in gateway.submitted]
+    return [json.loads(base64.b64decode(sent["data"])) for sent in submitted(gateway)]
 
 
 def test_nothing_drawn_and_no_prompt_are_said_plainly(page: Page, gateway: FakeGateway) -> None:
@@ -73,7 +97,7 @@ def test_a_finished_training_leads_to_a_picture_with_and_without_its_lora(
     assert without["loras"] == [] and own["loras"] == [{"name": "loras/moon-tr.safetensors", "weight": 1}]
     assert without["seed"] == own["seed"] == 5
     assert own["width"] == 64 and own["output"] == "file"
-    first, second = (sent["id"] for sent in trained.submitted)
+    first, second = (sent["id"] for sent in submitted(trained))
     # previews come while it is drawn, then the pictures
     trained.update(first, state="running", position=None, progress=progress(5, 20))
     trained.file(first, "p5.png", picture("grey"), kind="sample", step=5)
@@ -106,12 +130,25 @@ def test_a_picture_is_drawn_from_another_one(page: Page, trained: FakeGateway) -
     assert query["strength"] == 0.4
     sent = Image.open(io.BytesIO(base64.b64decode(query["image"])))
     assert (sent.size, sent.getpixel((0, 0))) == ((64, 64), (0x12, 0x34, 0x56))
+    # One that is more than a queue takes is made smaller.
+    photo = {"name": "photo.png", "mimeType": "image/png", "buffer": photograph()}
+    assert len(photo["buffer"]) > 6 << 20
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a picture…").click()
+    chooser.value.set_files(photo)  # type: ignore[arg-type]
+    expect(page.get_by_alt_text("The picture to start from")).to_have_attribute(
+        "src", re.compile("^data:image/jpeg")
+    )
+    generate(page)
+    until(lambda: len(trained.submitted) == 2)
+    sent = Image.open(io.BytesIO(base64.b64decode(queries(trained)[1]["image"])))
+    assert sent.size == (2048, 1024)
     # Without it, the next one starts from noise again.
     page.get_by_role("button", name="Remove").click()
     expect(page.get_by_alt_text("The picture to start from")).to_be_hidden()
     generate(page)
-    until(lambda: len(trained.submitted) == 2)
-    assert queries(trained)[1].get("image") is None
+    until(lambda: len(trained.submitted) == 3)
+    assert queries(trained)[2].get("image") is None
 
 
 def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
@@ -128,7 +165,7 @@ def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
     sent = queries(trained)
     assert [query["loras"][-1]["weight"] for query in sent] == [0.5, 1, 0.5, 1]
     assert sent[0]["loras"][-1]["name"] == "jobs/tr/output/moon-000001.safetensors"
-    for task in trained.submitted[:3]:
+    for task in submitted(trained)[:3]:
         trained.drawn(task["id"], picture("teal"))
     expect(page.locator(".picture img")).to_have_count(3)
     expect(page.locator(".drawing .line")).to_have_text("3 of 4 done")
@@ -147,7 +184,7 @@ def test_a_grid_arrives_cell_by_cell_and_a_second_tab_sees_it(
     page.locator(".drawing").get_by_role("button", name="Use these settings").click()
     expect(page.locator("#w-training")).to_have_value("tr")
     expect(page.locator("#w-weights")).to_have_value("0.5, 1")
-    last = trained.submitted[3]["id"]
+    last = submitted(trained)[3]["id"]
     trained.update(last, state="failed", reason="the LoRA was made for SDXL", finished_at=3.0)
     expect(page.locator(".drawing .line")).to_contain_text("1 of 4 not drawn: the LoRA was made for SDXL")
 
@@ -158,7 +195,7 @@ def test_what_is_not_drawn_says_why_at_once_and_leaves_no_hole(page: Page, train
     page.fill("#w-weights", "1")
     generate(page)
     until(lambda: len(trained.submitted) == 2)
-    first, second = (sent["id"] for sent in trained.submitted)
+    first, second = (sent["id"] for sent in submitted(trained))
     trained.update(first, state="failed", reason="the LoRA was made for SDXL", finished_at=3.0)
     line = page.locator(".drawing .line")
     expect(line).to_have_text("1 of 2 done · 1 of 2 not drawn: the LoRA was made for SDXL")

@@ -7,6 +7,8 @@ import { t } from "./words.js";
 
 const STORED = "lorapool.generate";
 const LARGEST_PICTURE = 15 << 20;
+const SENT_AS_IT_IS = 4 << 20; // a queue takes 8 MiB, and a picture in it is a third larger
+const LARGEST_SIDE = 2048;
 const SCHEDULERS = ["default", "ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpm++_2m", "dpm++_2m_karras", "dpm++_sde", "unipc"];
 const NUMBERS = {
   width: { label: t("Width"), min: 64, max: 4096, step: 8, placeholder: t("auto") },
@@ -88,7 +90,7 @@ export class Wish {
       chooser.value = "";
       if (!file) return;
       if (file.size > LARGEST_PICTURE) return toast(t("{file} is too large to start from; make it smaller than 15 MB.", { file: file.name }), true);
-      this.#setPicture(await dataUrl(file));
+      this.#setPicture(await dataUrl(await fitting(file)));
     });
     return h("div", { class: "start" }, h("div", { class: "from" }, this.thumb, h("button", { class: "lp-button", type: "button", onclick: () => chooser.click() }, t("Choose a picture…")), this.clear, chooser), this.strong);
   }
@@ -163,7 +165,7 @@ export class Wish {
 
   async #startFrom(url) {
     try {
-      this.#setPicture(await dataUrl(await (await fetch(url)).blob()));
+      this.#setPicture(await dataUrl(await fitting(await (await fetch(url)).blob())));
       this.thumb.closest("details").open = true;
     } catch {
       toast(t("The picture cannot be fetched; try again."), true);
@@ -283,6 +285,20 @@ export function promptOf(lines) {
     if (names[key]) found[names[key]] = key === "n" ? value.join(" ") : Number(value[0]);
   }
   return found;
+}
+
+/** The picture, made smaller where it is more than a queue takes; what this browser cannot read is for the app to judge. */
+async function fitting(file) {
+  if (file.size <= SENT_AS_IT_IS) return file;
+  try {
+    const picture = await createImageBitmap(file);
+    const scale = Math.min(1, LARGEST_SIDE / Math.max(picture.width, picture.height));
+    const canvas = h("canvas", { width: Math.round(picture.width * scale), height: Math.round(picture.height * scale) });
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+    return (await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92))) ?? file;
+  } catch {
+    return file;
+  }
 }
 
 function dataUrl(file) {
