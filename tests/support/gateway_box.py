@@ -19,7 +19,7 @@ from backend.store.connection import Store
 from backend.store.embedded import EmbeddedStore
 
 TOKEN = "administrator-token"
-DEADLINE = 30.0
+DEADLINE = 90.0
 
 _RUN = """
 import sys
