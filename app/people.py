@@ -144,8 +144,9 @@ class People:
 
     async def log_out(self, token: str) -> None:
         """End a session."""
-        self._known.pop(token, None)
         await self._gateway.speaking(token).send("DELETE", "sessions/current")
+        # Not before: a request in between would have it known for a while.
+        self._known.pop(token, None)
 
 
 def _person(token: str, said: dict[str, Any]) -> Person:
