@@ -128,6 +128,7 @@ def test_a_query_that_nobody_wants_is_given_up(port: int, ear: Ear) -> None:
 def test_a_query_whose_caller_has_gone_never_gets_the_device(port: int, studio: Studio) -> None:
     # Given a long drawing, and a query for another model's size that waits behind it
     long = studio.begin(seed=1, steps=1000)
+    assert wait_until(lambda: long.step > 0, 60.0)
     body = json.dumps({**SMALL, "width": 72}).encode()
     with socket.create_connection(("127.0.0.1", port)) as caller:
         caller.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
