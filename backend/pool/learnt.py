@@ -20,6 +20,7 @@ class Learnt:
         self.estimator = Estimator.from_json(data.get("estimator", []))
         self.cold_starts = Durations(data.get("cold_starts", []))
         self.step_times = Durations(data.get("step_times", []))
+        self.beside_steps = Durations(data.get("beside_steps", []))
         usage = data.get("usage", {})
         self.usage = Usage(usage.get("seconds", {}), usage.get("at", time.time()))
 
@@ -30,19 +31,21 @@ class Learnt:
             "estimator": self.estimator.to_json(),
             "cold_starts": self.cold_starts.to_json(),
             "step_times": self.step_times.to_json(),
+            "beside_steps": self.beside_steps.to_json(),
             "usage": {"seconds": dict(self.usage.seconds), "at": self.usage.at},
         }
 
     def expected(self, task: Brief) -> float | None:
-        """Seconds that a waiting task will run: its steps by the usual step time, else what its like took."""
+        """Seconds that a waiting task will run: its steps by the usual step time and what goes with them (loading the
+        model, samples, saving), else what its like took."""
         by_steps = self._by_steps(task)
         return self.estimator.expected(_kind(task)) if by_steps is None else by_steps
 
     def _by_steps(self, task: Brief) -> float | None:
-        steps, step_time = task.details.get("steps"), self.step_times.median
-        if isinstance(steps, int) and 0 <= steps <= _MOST_STEPS and step_time is not None:
-            return steps * step_time
-        return None
+        steps, step_time = _steps(task), self.step_times.median
+        if steps is None or step_time is None:
+            return None
+        return steps * step_time + (self.beside_steps.median or 0.0)
 
     def remaining(self, task: Brief, now: float) -> float | None:
         """Seconds that a running task still needs: its own report, else its steps, else what is usual.
@@ -71,6 +74,14 @@ class Learnt:
         self.usage = self.usage.charge(task.user, held, now)
         if task.progress is not None and task.progress.seconds_per_step:
             self.step_times.add(task.progress.seconds_per_step)
+            steps = _steps(task)
+            if whole and steps is not None:
+                self.beside_steps.add(max(0.0, seconds - steps * task.progress.seconds_per_step))
+
+
+def _steps(task: Brief) -> int | None:
+    steps = task.details.get("steps")
+    return steps if isinstance(steps, int) and 0 <= steps <= _MOST_STEPS else None
 
 
 def _kind(task: Brief) -> tuple[str, ...]:

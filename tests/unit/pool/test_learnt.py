@@ -40,6 +40,15 @@ def test_steps_times_the_usual_step() -> None:
     assert learnt.expected(replace(TASK, details={"steps": 400})) == 100.0
 
 
+def test_a_short_training_takes_what_goes_with_its_steps_too() -> None:
+    learnt = Learnt({})
+    ran = replace(TASK, progress=Progress(40, 40, seconds_per_step=0.25), details={"steps": 40})
+    learnt.ended(replace(ran, started_at=NOW - 22), NOW, whole=True)
+    learnt.ended(replace(ran, started_at=NOW - 3), NOW, whole=False)
+    assert learnt.expected(replace(TASK, details={"steps": 400})) == 112.0
+    assert learnt.remaining(replace(TASK, details={"steps": 400}), NOW) == 52.0
+
+
 def test_what_a_run_says_of_itself_counts_most() -> None:
     learnt = Learnt({})
     running = replace(TASK, progress=Progress(5, 10, eta=7.5), details={"steps": 400})
@@ -72,7 +81,8 @@ def test_a_task_that_never_ran_teaches_nothing() -> None:
 
 def test_it_survives_as_json() -> None:
     learnt = Learnt({})
-    learnt.ended(replace(TASK, progress=Progress(5, 5, seconds_per_step=0.25)), NOW, whole=True)
+    ran = replace(TASK, progress=Progress(5, 5, seconds_per_step=0.25), details={"steps": 5})
+    learnt.ended(ran, NOW, whole=True)
     learnt.cold_starts.add(3.5)
     text = json.dumps(learnt.to_json())
     assert Learnt(json.loads(text)).to_json() == learnt.to_json()
