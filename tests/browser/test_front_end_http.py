@@ -98,7 +98,8 @@ def test_no_answer_holds_a_token(http: httpx.Client, path: str) -> None:
 def test_no_path_leads_out(http: httpx.Client, gateway: FakeGateway, path: str) -> None:
     gateway.paths.clear()
     assert http.get(path).status_code in (404, 405)
-    assert gateway.paths == []
+    # Whether there are accounts is asked now and then, whatever comes.
+    assert set(gateway.paths) <= {"/api/v1/info"}
 
 
 def test_a_file_that_could_run_is_saved_and_never_shown(http: httpx.Client, gateway: FakeGateway) -> None:
