@@ -38,6 +38,7 @@ class Checkpoints:
         self._reporter, self._write_state, self._averaged = reporter, write_state, averaged
         self._every_epochs = save_every_n_epochs(args, plan.epochs)
         self.last: Path | None = None
+        self._saved = (0, "", False)
 
     @property
     def final(self) -> Path:
@@ -57,8 +58,12 @@ class Checkpoints:
             self._forget_epochs(epoch, self._every_epochs)
 
     def save_now(self, step: int) -> None:
-        """A checkpoint and the state, to go on from later."""
-        self._save(f"-step{step:08d}", step, with_state=True)
+        """A checkpoint and the state, to go on from later; what was just saved of this step is not saved again."""
+        saved, suffix, has_state = self._saved
+        if saved != step:
+            self._save(f"-step{step:08d}", step, with_state=True)
+        elif not has_state:
+            self._save_state(suffix, step)
 
     def finish(self, step: int) -> None:
         """The final LoRA, and its state when asked for."""
@@ -79,10 +84,14 @@ class Checkpoints:
         self._reporter.log(f"saved {path}")
         self._reporter.file("lora" if final else "checkpoint", path, step=step, epoch=epoch)
         if with_state:
-            folder = self._state_path(suffix)
-            self._write_state(folder, step)
-            self._reporter.log(f"saved the state of step {step}: {folder}")
-            self._reporter.file("state", folder, step=step, epoch=epoch)
+            self._save_state(suffix, step)
+        self._saved = (step, suffix, with_state)
+
+    def _save_state(self, suffix: str, step: int) -> None:
+        folder = self._state_path(suffix)
+        self._write_state(folder, step)
+        self._reporter.log(f"saved the state of step {step}: {folder}")
+        self._reporter.file("state", folder, step=step, epoch=self._plan.epoch_of(step))
 
     def _tensors(self) -> dict[str, Tensor]:
         with self._averaged():
