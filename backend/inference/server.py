@@ -162,9 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 class Companion:
     """Stays with a query until it is over, and passes on how far it is."""
 
-    def __init__(
-        self, ticket: Ticket, url: str, folder: Path | None, hung_up: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, ticket: Ticket, url: str, folder: Path | None, hung_up: Callable[[], bool]) -> None:
         self._ticket, self._folder, self._hung_up = ticket, folder, hung_up
         self._line = ProgressLine(url) if url else None
         self._said: tuple[str, int] | None = None

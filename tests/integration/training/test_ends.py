@@ -47,6 +47,21 @@ def test_asked_to_save_before_the_first_step_it_just_goes(
     assert not [record for record in run.records if isinstance(record, FileWritten)] or _trains(run.records)
 
 
+@pytest.mark.parametrize("states", [[], ["--save_state"]])
+def test_saved_and_stopped_right_after_a_checkpoint_it_saves_nothing_twice(
+    trainer: Trainer, arguments: list[str], tmp_path: Path, states: list[str]
+) -> None:
+    # Given a checkpoint after each step, so that every moment is right after one
+    every = ["--max_train_epochs", "1000", "--save_every_n_steps", "1", *states]
+    run = trainer.start(tmp_path / "run", *arguments, *every)
+    run.wait_for(_saved)
+    run.signal(signal.SIGUSR1)
+    assert run.wait() == SAVED_FOR_LATER
+    written = [(record.kind, record.step) for record in run.records if isinstance(record, FileWritten)]
+    assert len(written) == len(set(written))
+    assert written[-1] == ("state", written[-2][1])
+
+
 def test_a_loss_that_is_no_number_ends_it_with_the_last_good_checkpoint(
     trainer: Trainer, arguments: list[str], tmp_path: Path
 ) -> None:
